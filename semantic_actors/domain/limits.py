@@ -1,0 +1,45 @@
+"""Every cap on what a client controls, in one table, each with its unit and its reason."""
+
+from typing import Final
+
+MAX_BODY_BYTES: Final = 8 * 2**20
+"""HTTP body. A million tokens of text is about 4 MB."""
+
+MAX_MESSAGES: Final = 10_000
+"""Messages in one conversation; rendering is linear in them."""
+
+MAX_TOOLS: Final = 1_000
+"""Tools offered in one request."""
+
+MAX_STOP_SEQUENCES: Final = 16
+"""Stop strings; each costs a comparison per token."""
+
+MAX_STOP_SEQUENCE_CHARS: Final = 256
+"""Length of one stop string; the tail of the text is held back for that long."""
+
+MAX_TOKENS_BOUND: Final = 2**31 - 1
+"""Largest `max_tokens` accepted; more than the context leaves is clamped."""
+
+MAX_SEED: Final = 2**63 - 1
+"""Largest seed accepted, in absolute value."""
+
+MAX_TOP_K: Final = 1_000_000
+"""Largest `top_k` accepted; above the vocabulary it means off."""
+
+MAX_SESSION_ID_CHARS: Final = 512
+"""Length of a session id in a header or body."""
+
+MAX_JSON_DEPTH: Final = 200
+"""Nesting of a tool schema or of tool arguments; templates walk them recursively."""
+
+MAX_CONNECTIONS: Final = 1_024
+"""Open HTTP connections."""
+
+BODY_DEADLINE_S: Final = 30.0
+"""Seconds a client has to send its body."""
+
+WRITE_DEADLINE_S: Final = 10.0
+"""Seconds a streaming client may leave its socket full before it is cut off."""
+
+PING_INTERVAL_S: Final = 5.0
+"""Seconds of silence in a stream after which a keep-alive is sent."""

@@ -1,0 +1,83 @@
+"""A generation request, free of any wire format.
+
+Both HTTP dialects are translated into these types before anything else sees them, so that the
+same conversation is the same prompt whichever client sent it. Content is plain text: the canonical
+form of a string and of a list of text blocks is the same string.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A call the model made. `arguments` is the JSON text of an object."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class ChatMessage(msgspec.Struct, frozen=True):
+    """One message in canonical form; `tool_call_id` is set on role `tool` only."""
+
+    role: Role
+    content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+class ToolSpec(msgspec.Struct, frozen=True):
+    """A tool the client offers; `parameters` is its JSON schema, key order as sent."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] = {}
+
+
+class ChatPrompt(msgspec.Struct, frozen=True):
+    """A conversation to be rendered with the model's chat template."""
+
+    messages: tuple[ChatMessage, ...]
+    tools: tuple[ToolSpec, ...] = ()
+
+
+class TextPrompt(msgspec.Struct, frozen=True):
+    """Text to be continued as it stands, without a template."""
+
+    text: str
+
+
+Prompt = ChatPrompt | TextPrompt
+
+
+class Sampling(msgspec.Struct, frozen=True):
+    """How a token is drawn from the logits. `temperature` 0 is greedy; `top_k` 0 is off.
+
+    The draw at position `p` depends on `seed` and `p` alone, so an answer that is resumed after a
+    restart goes on as it would have.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int = 0
+
+
+GREEDY = Sampling(temperature=0.0)
+
+
+class Generation(msgspec.Struct, frozen=True):
+    """Everything a session needs to produce one answer.
+
+    `max_tokens` None means: as many as the context leaves. A larger value than the context leaves
+    is clamped, never refused.
+    """
+
+    prompt: Prompt
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
