@@ -1,0 +1,160 @@
+"""Everything the house knows about the served model's text.
+
+A prompt becomes token ids here, and drawn tokens become text again. One law governs prompts: only
+the template writes control tokens. Text that a client wrote is encoded as text, whatever it
+spells, in messages, tool results, arguments, names and schemas alike.
+
+How: the conversation is rendered once as it is. If a client's string spells a control token that
+occurs in the result, or could form one with its neighbours, it is rendered again with those
+strings between marks; control tokens that touch a mark are then the client's. The first rendering
+gives the text (templates trim, and would trim differently around marks), the second only says
+whose each control token is. Where the two do not show the same control tokens (the template
+looked at the text and decided differently), the second gives the text as well.
+"""
+
+import json
+from collections.abc import Mapping
+from itertools import compress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import structlog
+from mlx_lm import tokenizer_utils
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+from tokenizers import Tokenizer
+
+from semantic_actors.domain.errors import ModelLoadFailed
+from semantic_actors.domain.ids import TokenIds
+from semantic_actors.domain.request import ChatPrompt, Prompt
+from semantic_actors.text.detokenizer import Detokenizer
+from semantic_actors.text.marks import Guard
+from semantic_actors.text.output import OutputDecoder
+from semantic_actors.text.stops import StopMatcher
+from semantic_actors.text.template import ChatTemplate, Draft, as_it_is, tool_dicts
+from semantic_actors.text.tool_calls import Notation, ToolCallSplitter
+from semantic_actors.text.vocabulary import Occurrence, Vocabulary
+
+_log = structlog.get_logger(__name__)
+
+_PROBE = "The  quick\n\n<brown> fox, 1234 jumps…\tover: \u00e9\u4e2d\U0001f98a"
+"""Encoded at load by transformers and by us: a tokenizer with steps in Python would differ."""
+
+_NOTHING: Mapping[int, TokenIds] = MappingProxyType({})
+
+
+class Codec:
+    """Prompts to token ids and tokens to text, for one model.
+
+    Never changes after load: one worker thread may render while decoders, each of which belongs
+    to one answer, are used on the loop. Methods are synchronous; rendering is work for a worker.
+    """
+
+    def __init__(self, wrapper: TokenizerWrapper, eos_ids: frozenset[int]) -> None:
+        """Take a loaded tokenizer; use `load`. Raises what a broken template raises."""
+        self.eos_ids = eos_ids
+        self._vocabulary = Vocabulary(_backend(wrapper))
+        self.vocabulary = self._vocabulary.size
+        self._template = ChatTemplate(wrapper)
+        self._notation: Notation | None = None
+        if wrapper.has_tool_calling:
+            self._notation = Notation(
+                wrapper.tool_call_start, wrapper.tool_call_end, wrapper.tool_parser
+            )
+        self._hidden = {**self._vocabulary.special, **dict.fromkeys(eos_ids, "")}
+
+    @classmethod
+    def load(cls, model_folder: str | Path) -> "Codec":
+        """Load tokenizer and template of a model folder. Raises `ModelLoadFailed`."""
+        folder = Path(model_folder)
+        if not folder.is_dir():
+            msg = f"{folder} is not a folder with a model"
+            raise ModelLoadFailed(msg)
+        offline = {"trust_remote_code": False, "local_files_only": True}
+        try:
+            wrapper = tokenizer_utils.load(folder, offline, eos_token_ids=_eos_ids(folder))
+            codec = cls(wrapper, frozenset(wrapper.eos_token_ids))
+        except Exception as error:  # the Rust library raises bare `Exception`
+            msg = f"the tokenizer or chat template of {folder} cannot be used: {error}"
+            raise ModelLoadFailed(msg) from error
+        theirs = tuple(wrapper.encode(_PROBE, add_special_tokens=False))
+        if codec._vocabulary.splice((_PROBE,)) != theirs:
+            _log.warning("tokenizer_differs", folder=str(folder))
+        return codec
+
+    def render(self, prompt: ChatPrompt, replay: Mapping[int, TokenIds] = _NOTHING) -> TokenIds:
+        """Return the canonical tokens of the conversation, up to where the answer begins.
+
+        `replay[i]` are the tokens that the model drew for the assistant's message `i`, without the
+        one that ended it. They stand for its text and calls as they are, opened as they were
+        prompted, so that the next turn appends to the last. Raises a `Rejected`.
+        """
+        draft = self._template.draft(prompt, {i for i in replay if _is_assistant(prompt, i)})
+        text, controls = self._attributed(draft)
+        known: list[tuple[int, int, TokenIds]]
+        known = [(found.start, found.end, (found.token,)) for found in controls]
+        slots = draft.marks.slots.finditer(text)
+        known += [(*slot.span(), replay[int(slot[1])]) for slot in slots]
+        pieces: list[str | TokenIds] = []
+        done = 0
+        for start, end, ids in sorted(known):
+            pieces += [text[done:start], ids]
+            done = end
+        return self._vocabulary.splice([*pieces, text[done:]])
+
+    def encode_text(self, text: str) -> TokenIds:
+        """Return the tokens of a text prompt, after BOS if the tokenizer adds one."""
+        return self._vocabulary.encode_text(text)
+
+    def decoder(self, prompt: Prompt, stop: tuple[str, ...]) -> OutputDecoder:
+        """Return a decoder for one answer to `prompt`; calls are looked for if it offers tools."""
+        splitter = None
+        if self._notation is not None and isinstance(prompt, ChatPrompt) and prompt.tools:
+            splitter = ToolCallSplitter(self._notation, tool_dicts(prompt.tools, as_it_is))
+        vocabulary = self._vocabulary
+        detokenizer = Detokenizer(vocabulary.tokenizer, byte_level=vocabulary.byte_level)
+        return OutputDecoder(detokenizer, self._hidden, StopMatcher(stop), splitter)
+
+    def _attributed(self, draft: Draft) -> tuple[str, list[Occurrence]]:
+        """Return the text to encode, and the control tokens in it that are the template's."""
+        controls = self._vocabulary.scan(draft.text)
+        spelled = {_spelled(draft.text, found) for found in controls}
+        sealed = self._template.guarded(draft, Guard(draft.marks, spelled))
+        if sealed is None:
+            return draft.text, controls
+        marked = draft.marks.take_out(sealed)
+        shown = self._vocabulary.scan(marked.text)
+        theirs = [
+            _spelled(marked.text, found) in spelled and not marked.covers(found) for found in shown
+        ]
+        if [found.token for found in shown] == [found.token for found in controls]:
+            return draft.text, list(compress(controls, theirs))
+        _log.info("template_wavered", controls=len(controls), shown=len(shown))
+        return marked.text, list(compress(shown, theirs))
+
+
+def _spelled(text: str, found: Occurrence) -> str:
+    """Return how a control token is spelled: full-width letters may be normalized to one."""
+    return text[found.start : found.end].strip()
+
+
+def _is_assistant(prompt: ChatPrompt, index: int) -> bool:
+    return 0 <= index < len(prompt.messages) and prompt.messages[index].role == "assistant"
+
+
+def _backend(wrapper: TokenizerWrapper) -> Tokenizer:
+    backend = getattr(wrapper, "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        msg = "there is no tokenizer.json, the only kind that is served"
+        raise TypeError(msg)
+    return backend
+
+
+def _eos_ids(folder: Path) -> Any:
+    """Read the ids that end a turn where mlx-lm's loader does: generation_config goes first."""
+    found = None
+    for name in ("config.json", "generation_config.json"):
+        file = folder / name
+        if file.exists():
+            found = json.loads(file.read_text("utf-8")).get("eos_token_id") or found
+    return found

@@ -1,0 +1,85 @@
+"""From the tokens a model draws to what a client sees.
+
+Special tokens are hidden, except where they are part of a tool call. Stop strings are looked for
+in the text that is shown; one that spans a tool call is none. A decoder belongs to one answer.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from semantic_actors.domain.request import ToolCall
+from semantic_actors.domain.stream import TextDelta, ToolCalled
+from semantic_actors.text.detokenizer import Detokenizer
+from semantic_actors.text.stops import StopMatcher
+from semantic_actors.text.tool_calls import ToolCallSplitter
+
+
+class StopHit(msgspec.Struct, frozen=True):
+    """The text ran into this stop string; nothing comes after it."""
+
+    stop: str
+
+
+Piece = TextDelta | ToolCalled | StopHit
+
+
+class OutputDecoder:
+    """Tokens in, text deltas and tool calls out, in order."""
+
+    def __init__(
+        self,
+        detokenizer: Detokenizer,
+        special: Mapping[int, str],
+        stops: StopMatcher,
+        splitter: ToolCallSplitter | None,
+    ) -> None:
+        """`special` spells the tokens that may be shown inside a call; `Codec.decoder` calls this.
+
+        Tokens that end the turn are spelled as the empty string.
+        """
+        self._detokenizer = detokenizer
+        self._special = special
+        self._stops = stops
+        self._splitter = splitter
+        self._over = False
+
+    def push(self, token: int) -> tuple[Piece, ...]:
+        """Take one token; return what it completes."""
+        spelled = self._special.get(token)
+        if spelled is None:
+            return self._shown(self._split(self._detokenizer.push(token)))
+        if spelled and self._splitter is not None and self._splitter.expects(spelled):
+            return self._shown(self._split(self._detokenizer.flush() + spelled))
+        return ()
+
+    def close(self) -> tuple[Piece, ...]:
+        """Return what was held back, at the end of the answer."""
+        parts = self._split(self._detokenizer.flush())
+        rest = self._splitter.close() if self._splitter is not None else ()
+        pieces = [*self._shown((*parts, *rest))]
+        if not self._over and (text := self._stops.flush()):
+            pieces.append(TextDelta(text))
+        self._over = True
+        return tuple(pieces)
+
+    def _split(self, text: str) -> tuple[str | ToolCall, ...]:
+        return (text,) if self._splitter is None else self._splitter.push(text)
+
+    def _shown(self, parts: Iterable[str | ToolCall]) -> tuple[Piece, ...]:
+        pieces: list[Piece] = []
+        for part in parts:
+            if self._over:
+                break
+            if isinstance(part, ToolCall):
+                text, stop = self._stops.flush(), None
+            else:
+                text, stop = self._stops.push(part)
+            if text:
+                pieces.append(TextDelta(text))
+            if isinstance(part, ToolCall):
+                pieces.append(ToolCalled(part))
+            if stop is not None:
+                pieces.append(StopHit(stop))
+                self._over = True
+        return tuple(pieces)

@@ -1,0 +1,242 @@
+"""The model's chat template: from a conversation to text, with what templates refuse mended.
+
+Templates come with the model and run in transformers' sandbox (immutable, no access to Python).
+They get the conversation and nothing that a request could name. State: none after load.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
+
+import jinja2
+import msgspec
+import structlog
+from jinja2.exceptions import SecurityError
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+
+from semantic_actors.domain.errors import InvalidRequest, PayloadTooLarge
+from semantic_actors.domain.request import ChatPrompt, ToolSpec
+from semantic_actors.text.dialects import Line, Lines, spoken
+from semantic_actors.text.marks import Guard, Marks
+
+_log = structlog.get_logger(__name__)
+
+MAX_RENDERED_CHARS: Final = 32 * 2**20
+"""Length of a rendered conversation: four times what a body can hold, against runaway templates."""
+
+_TAGS = re.compile(r"(\s|<[^<>\s]*>)*")
+"""An empty thought: what a template may put between the opening of a past turn and its text."""
+
+MAX_REASON_CHARS: Final = 300
+"""How much of a template's own message is passed on; templates may quote the conversation."""
+
+REFUSALS: Final = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What a template raises, on purpose or by tripping over a shape it does not expect."""
+
+Guarding = Callable[[Any], Any]
+"""Given every JSON value that a client wrote; what it returns is rendered instead."""
+
+Shape = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+"""Messages and tools as templates take them."""
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A conversation in the dialect that the template takes, and its rendering with slots."""
+
+    marks: Marks
+    lines: Lines
+    tools: tuple[ToolSpec, ...]
+    text: str
+
+
+class ChatTemplate:
+    """Renders conversations with the template of one model. Safe to use from any thread."""
+
+    def __init__(self, wrapper: TokenizerWrapper) -> None:
+        """Learn how the template opens an assistant's turn. Raises `REFUSALS` on a broken one."""
+        self._wrapper = wrapper
+        # Text, unless there is none, or several to choose from, or it is mlx-lm's Python.
+        template = wrapper.chat_template
+        self._toolless = isinstance(template, str) and "tools" not in template
+        self._prompted, self._narrated = "", ""
+        if wrapper.has_chat_template:
+            self._prompted, self._narrated = self._learn_openings()
+        cuts = range(len(self._prompted), -1, -1)
+        heads = (self._prompted[:cut] for cut in cuts)
+        self._common = next(head for head in heads if self._narrated.startswith(head))
+
+    def draft(self, prompt: ChatPrompt, replayed: Collection[int]) -> Draft:
+        """Render with a slot for each replayed message whose slot the template leaves whole."""
+        if not self._wrapper.has_chat_template:
+            msg = "the model has no chat template: only text prompts can be served"
+            raise InvalidRequest(msg)
+        if prompt.tools and self._toolless:
+            _log.warning("tools_ignored", reason="none in the template", tools=len(prompt.tools))
+            prompt = ChatPrompt(prompt.messages)
+        while True:
+            try:
+                draft = self._settle(prompt, replayed)
+            except InvalidRequest:
+                # Some templates insist that a tool's result follows the call, which a slot hides.
+                kept = {i for i in replayed if not prompt.messages[i].tool_calls}
+                if len(kept) == len(replayed):
+                    raise
+            else:
+                shown = Counter(draft.marks.slots.findall(draft.text))
+                kept = {i for i in replayed if shown[str(i)] == 1}
+                if len(kept) == len(replayed):
+                    return draft
+            _log.info("replay_dropped", messages=len(replayed) - len(kept))
+            replayed = kept
+
+    def guarded(self, draft: Draft, guard: Guard) -> str | None:
+        """Render the draft again with the client's strings guarded; None if none needs it."""
+        shape = _shape(draft.lines, draft.tools, guard)
+        if not guard.touched:
+            return None
+        try:
+            return self._render(shape, draft.marks)
+        except REFUSALS as error:
+            raise _refused(error, draft.marks) from error
+
+    def _settle(self, prompt: ChatPrompt, replayed: Collection[int]) -> Draft:
+        marks = Marks()
+        lines = tuple(
+            Line(message, marks.slot(index) if index in replayed else None)
+            for index, message in enumerate(prompt.messages)
+        )
+        refusals: list[Exception] = []
+        for said in spoken(lines):
+            try:
+                text = self._render(_shape(said, prompt.tools, as_it_is), marks)
+            except REFUSALS as error:
+                refusals.append(error)
+            else:
+                return Draft(marks, said, prompt.tools, text)
+        raise _refused(refusals[0], marks) from refusals[0]
+
+    def _render(self, shape: Shape, marks: Marks) -> str:
+        text = self._apply(*shape, prompting=True)
+        if len(text) > MAX_RENDERED_CHARS:
+            msg = (
+                f"the conversation is {len(text)} characters long when rendered,"
+                f" more than {MAX_RENDERED_CHARS}"
+            )
+            raise PayloadTooLarge(msg)
+        return self._opened(text, marks)
+
+    def _apply(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]], *, prompting: bool
+    ) -> str:
+        return str(
+            self._wrapper.apply_chat_template(
+                messages, tools=tools or None, add_generation_prompt=prompting, tokenize=False
+            )
+        )
+
+    def _learn_openings(self) -> tuple[str, str]:
+        """Find what the template writes before an answer to come, and before one in the past.
+
+        They differ where the prompt opens a thought (`<think>`) that history leaves out.
+        """
+        asked = [{"role": "user", "content": "a"}]
+        slot = Marks().slot(1)
+        told = [*asked, {"role": "assistant", "content": slot}, {"role": "user", "content": "b"}]
+        try:
+            before = self._apply(asked, [], prompting=False)
+            prompted = self._apply(asked, [], prompting=True)
+            narrated = self._apply(told, [], prompting=False).partition(slot)[0]
+        except (jinja2.TemplateSyntaxError, SecurityError):
+            raise
+        except REFUSALS:
+            return "", ""
+        if not prompted.startswith(before) or not narrated.startswith(before):
+            return "", ""
+        return prompted[len(before) :], narrated[len(before) :]
+
+    def _opened(self, text: str, marks: Marks) -> str:
+        """Open every replayed turn as the prompt it answered did, so that it is an append."""
+        out: list[str] = []
+        done = 0
+        for slot in marks.slots.finditer(text):
+            out += [self._reopened(text[done : slot.start()]), slot.group()]
+            done = slot.end()
+        return "".join((*out, text[done:]))
+
+    def _reopened(self, before: str) -> str:
+        if before.endswith(self._narrated):
+            return before.removesuffix(self._narrated) + self._prompted
+        head, common, tail = before.rpartition(self._common or "\0")
+        if common and _TAGS.fullmatch(tail):
+            return head + self._prompted
+        return before
+
+
+def as_it_is(value: Any) -> Any:
+    """Guard nothing."""
+    return value
+
+
+def tool_dicts(tools: tuple[ToolSpec, ...], guarding: Guarding) -> list[dict[str, Any]]:
+    """Return tools in the shape that templates and tool parsers take."""
+    return [{"type": "function", "function": _function(tool, guarding)} for tool in tools]
+
+
+def _shape(lines: Lines, tools: tuple[ToolSpec, ...], guarding: Guarding) -> Shape:
+    names = {call.id: call.name for line in lines for call in line.message.tool_calls}
+    return [_message(line, names, guarding) for line in lines], tool_dicts(tools, guarding)
+
+
+def _function(tool: ToolSpec, guarding: Guarding) -> dict[str, Any]:
+    described = {} if tool.description is None else {"description": guarding(tool.description)}
+    return {"name": guarding(tool.name), **described, "parameters": guarding(tool.parameters)}
+
+
+def _message(line: Line, names: Mapping[str, str], guarding: Guarding) -> dict[str, Any]:
+    message = line.message
+    if line.slot is not None:
+        return {"role": message.role, "content": line.slot}
+    shaped: dict[str, Any] = {"role": message.role, "content": guarding(message.content)}
+    if message.tool_calls:
+        shaped["tool_calls"] = [
+            {
+                "type": "function",
+                "id": guarding(call.id),
+                "function": {
+                    "name": guarding(call.name),
+                    "arguments": guarding(_arguments(call.arguments)),
+                },
+            }
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        shaped["tool_call_id"] = guarding(message.tool_call_id)
+        if message.tool_call_id in names:
+            shaped["name"] = guarding(names[message.tool_call_id])
+    return shaped
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        arguments = json.loads(text)
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        msg = "the arguments of a tool call are not a JSON object"
+        raise InvalidRequest(msg, field="messages")
+    return arguments
+
+
+def _refused(error: Exception, marks: Marks) -> InvalidRequest:
+    reason = marks.take_out(str(error)).text[:MAX_REASON_CHARS]
+    return InvalidRequest(f"the model's chat template refuses the conversation: {reason}")
