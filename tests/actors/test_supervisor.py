@@ -84,7 +84,7 @@ async def test_a_factory_that_raises_is_a_crash() -> None:
 
 def test_the_budget_allows_intensity_restarts_per_period() -> None:
     """The fourth restart in the window is refused; old ones leave the window."""
-    budget = RestartBudget(3, 60.0, (0.1, 5.0), random.Random(0))  # noqa: S311
+    budget = RestartBudget(3, 60.0, (0.1, 5.0), random.Random(0))
 
     assert [budget.spend(float(t)) is not None for t in (0, 1, 2, 3)] == [True, True, True, False]
     assert budget.spend(60.0) is not None
@@ -93,7 +93,7 @@ def test_the_budget_allows_intensity_restarts_per_period() -> None:
 
 def test_the_backoff_doubles_with_jitter_up_to_its_longest() -> None:
     """Pauses lie between half and all of 0.1, 0.2, 0.4, ... and never above the longest."""
-    budget = RestartBudget(8, 60.0, (0.1, 5.0), random.Random(0))  # noqa: S311
+    budget = RestartBudget(8, 60.0, (0.1, 5.0), random.Random(0))
 
     pauses = [budget.spend(0.0) or 0.0 for _ in range(8)]
 

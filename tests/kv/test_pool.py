@@ -114,7 +114,7 @@ def test_a_cache_that_cannot_be_cut_is_matched_whole_or_not_at_all() -> None:
     assert pool.match(LOCAL, (1, 2, 3, 4)) is None
     match = pool.match(LOCAL, (1, 2, 3, 4, 5))
     assert match is not None
-    assert (4, True) == (match.keep, match.whole)
+    assert (match.keep, match.whole) == (4, True)
 
 
 def test_idle_caches_are_listed_least_recently_used_first() -> None:
@@ -126,4 +126,4 @@ def test_idle_caches_are_listed_least_recently_used_first() -> None:
     for id_ in (2, 3, 1):
         pool.release(CacheId(id_))
 
-    assert [2, 3, 1] == [entry.cache for entry in pool.idle()]
+    assert [entry.cache for entry in pool.idle()] == [2, 3, 1]

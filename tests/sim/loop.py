@@ -52,7 +52,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         self.complaints: list[str] = []  # what asyncio would log, e.g. exceptions never retrieved
         self._now = 0.0
         self._at_turn: dict[int, list[Callable[[], object]]] = {}
-        self._rng = random.Random(seed)  # noqa: S311  (a schedule is no secret)
+        self._rng = random.Random(seed)
         self.set_exception_handler(lambda _, context: self.complaints.append(str(context)))
 
     def time(self) -> float:
