@@ -1,0 +1,88 @@
+"""The law of plans, checked before anything is done, by every backend alike.
+
+Pure: it sees lengths and floors only. A plan that passes can fail on a feed (`FeedFailed`), never
+on its own words.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from semantic_actors.domain.ids import CacheId
+from semantic_actors.engine.faults import BrokenLaw
+from semantic_actors.engine.protocol import Feed, Plan, Start
+
+
+class Held(Protocol):
+    """A cache as far as the law is concerned."""
+
+    @property
+    def length(self) -> int:
+        """Tokens it holds."""
+        ...
+
+    @property
+    def floor(self) -> int:
+        """The shortest prefix it can be cut back to."""
+        ...
+
+
+def check(plan: Plan, held: Mapping[CacheId, Held], *, vocabulary: int, context: int) -> None:
+    """Raise `BrokenLaw` unless the whole plan can be carried out on the caches held."""
+    known = {cache: (one.length, one.floor) for cache, one in held.items()}
+    for cache in plan.drops:
+        _require(cache in known, f"drop of unknown cache {cache}")
+        del known[cache]
+    for start in plan.starts:
+        _check_start(start, known)
+    _check_feeds(plan.feeds, known, vocabulary=vocabulary, context=context)
+
+
+def _check_start(start: Start, known: dict[CacheId, tuple[int, int]]) -> None:
+    _require(start.cache not in known, f"start of cache {start.cache}, which is already held")
+    if start.source is None:
+        _require(start.keep == 0, f"an empty cache cannot keep {start.keep} tokens")
+        known[start.cache] = (0, 0)
+        return
+    _require(start.source in known, f"start from unknown cache {start.source}")
+    length, floor = known[start.source]
+    _require(
+        floor <= start.keep <= length,
+        f"cache {start.source} can keep {floor} to {length} tokens, not {start.keep}",
+    )
+    if start.take:
+        del known[start.source]
+    known[start.cache] = (start.keep, floor if start.keep else 0)
+
+
+def _check_feeds(
+    feeds: Sequence[Feed],
+    known: Mapping[CacheId, tuple[int, int]],
+    *,
+    vocabulary: int,
+    context: int,
+) -> None:
+    fed: set[CacheId] = set()
+    for feed in feeds:
+        _require(feed.cache in known, f"feed of unknown cache {feed.cache}")
+        _require(feed.cache not in fed, f"two feeds of cache {feed.cache} in one step")
+        fed.add(feed.cache)
+        length, _ = known[feed.cache]
+        _require(
+            feed.position == length,
+            f"cache {feed.cache} holds {length} tokens, the feed is for position {feed.position}",
+        )
+        _require(len(feed.tokens) > 0, f"feed of no tokens to cache {feed.cache}")
+        _require(
+            length + len(feed.tokens) <= context,
+            f"cache {feed.cache} would hold {length + len(feed.tokens)} tokens > {context}",
+        )
+        low, high = min(feed.tokens), max(feed.tokens)
+        _require(
+            low >= 0 and high < vocabulary,
+            f"token {low if low < 0 else high} is not in the vocabulary of {vocabulary}",
+        )
+
+
+def _require(holds: bool, otherwise: str) -> None:  # noqa: FBT001 (reads as an assertion)
+    if not holds:
+        raise BrokenLaw(otherwise)

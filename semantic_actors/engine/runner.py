@@ -1,0 +1,193 @@
+"""The engine thread: one thread of ours, one backend, one message out per step.
+
+mlx arrays and streams belong to the thread that made them, so the thread that loads the model
+executes every plan. Everything mutable here is written by the loop, except `_backend`, `_serving`
+and `_busy_since`, which the thread writes.
+
+Each `attach` begins an epoch. A thread that dies ends its epoch with `EngineDied`; the next
+`attach` starts a new thread over the same weights. A thread that is merely slow is never replaced:
+its output comes too late to be delivered, and the new epoch's steps wait for it.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+from semantic_actors.engine.faults import describe
+from semantic_actors.engine.protocol import (
+    Backend,
+    Deliver,
+    EngineDied,
+    ModelInfo,
+    Plan,
+    StepOutput,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begin:
+    """Drop every cache."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Execute a plan."""
+
+    epoch: int
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Leave:
+    """End the thread."""
+
+    epoch: int
+
+
+class EngineThread:
+    """Implements `Engine`. Every method is called on `loop`; `busy_since` from any thread.
+
+    `load` makes the backend, on the thread; if it raises it leaves nothing of mlx behind.
+    """
+
+    def __init__(self, load: Callable[[], Backend], loop: asyncio.AbstractEventLoop) -> None:
+        self._load = load
+        self._loop = loop
+        self._backend: Backend | None = None
+        self._commands: SimpleQueue[_Begin | _Step | _Leave] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._ended = asyncio.Event()
+        self._loaded: asyncio.Future[None] | None = None
+        self._epoch = 0
+        self._serving = 0
+        self._deliver: Deliver | None = None
+        self._busy_since: float | None = None
+
+    @property
+    def info(self) -> ModelInfo:
+        """The loaded model."""
+        if self._backend is None:
+            msg = "the engine has not loaded its model"
+            raise RuntimeError(msg)
+        return self._backend.info
+
+    @property
+    def busy_since(self) -> float | None:
+        """`time.monotonic()` at which the step or load in hand began; None when idle."""
+        return self._busy_since
+
+    async def start(self) -> None:
+        """Load the model on the thread. Raises what loading raised; then no thread is left."""
+        self._loaded = self._loop.create_future()
+        self._spawn()
+        await self._loaded
+
+    def attach(self, deliver: Deliver) -> None:
+        """Begin a new epoch: all caches are dropped, outputs of earlier epochs never arrive."""
+        self._epoch += 1
+        self._deliver = deliver
+        self._commands.put(_Begin(self._epoch))
+        if self._thread is None:
+            self._spawn()
+
+    def submit(self, plan: Plan) -> None:
+        """Queue one step; its output, or `EngineDied`, is delivered later."""
+        self._commands.put(_Step(self._epoch, plan))
+
+    async def stop(self, timeout: float) -> bool:  # noqa: ASYNC109 (late is an answer here)
+        """End the thread after the step in hand; False if that takes over `timeout` seconds.
+
+        Nothing is delivered any more. A thread stuck in native code stays behind.
+        """
+        self._epoch += 1
+        self._deliver = None
+        if self._thread is None:
+            return True
+        self._commands.put(_Leave(self._epoch))
+        try:
+            async with asyncio.timeout(timeout):
+                await self._ended.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _spawn(self) -> None:
+        self._ended.clear()
+        self._serving = self._epoch
+        # A daemon, so that the process can exit around a stuck native call.
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    def _on_loaded(self) -> None:
+        if self._loaded is not None and not self._loaded.done():
+            self._loaded.set_result(None)
+
+    def _on_output(self, epoch: int, output: StepOutput) -> None:
+        if epoch == self._epoch and self._deliver is not None:
+            self._deliver(output)
+
+    def _on_end(self, thread: threading.Thread, error: BaseException | None) -> None:
+        thread.join()  # telling us was its last act
+        self._thread = None
+        self._ended.set()
+        if error is not None and self._loaded is not None and not self._loaded.done():
+            self._loaded.set_exception(error)
+        if self._deliver is None:
+            return
+        if self._serving != self._epoch:
+            self._spawn()  # attached while that thread was ending: its commands are waiting
+        elif error is not None:
+            self._deliver(EngineDied(describe(error)))
+
+    # On the thread.
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            try:
+                self._serve()
+            finally:
+                if self._backend is not None:
+                    self._backend.leave()
+        except BaseException as raised:  # noqa: BLE001 (not even `sys.exit` may end it unseen)
+            error = raised
+        self._busy_since = None
+        self._post(self._on_end, threading.current_thread(), error)
+
+    def _serve(self) -> None:
+        """Carry out commands until told to leave, the loop is closed, or a step raises."""
+        if self._backend is None:
+            self._busy_since = time.monotonic()
+            self._backend = self._load()
+            self._busy_since = None
+        backend = self._backend
+        backend.reset()
+        listened_to = self._post(self._on_loaded)
+        while listened_to:
+            command = self._commands.get()
+            if command.epoch != self._epoch:
+                continue  # nobody waits for it
+            self._serving = command.epoch
+            match command:
+                case _Leave():
+                    return
+                case _Begin():
+                    backend.reset()
+                case _Step(epoch, plan):
+                    self._busy_since = time.monotonic()
+                    output = backend.execute(plan)
+                    self._busy_since = None
+                    listened_to = self._post(self._on_output, epoch, output)
+
+    def _post(self, callback: Callable[..., None], *arguments: object) -> bool:
+        """Call back on the loop; False if it is closed."""
+        try:
+            self._loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:
+            return False
+        return True
