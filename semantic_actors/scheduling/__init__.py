@@ -1,0 +1,37 @@
+"""THE scheduler actor: it owns the KV pool and the batch loop."""
+
+from semantic_actors.scheduling.batch import BatchLimits
+from semantic_actors.scheduling.messages import (
+    Abort,
+    Accepted,
+    Admitted,
+    Generated,
+    Inspect,
+    Probe,
+    Refused,
+    SchedulerMessage,
+    SequenceFailed,
+    Submit,
+)
+from semantic_actors.scheduling.scheduler import Scheduler, counters
+from semantic_actors.scheduling.sequence import SequenceFinish, new_sequence_id
+from semantic_actors.scheduling.snapshot import Snapshot
+
+__all__ = [
+    "Abort",
+    "Accepted",
+    "Admitted",
+    "BatchLimits",
+    "Generated",
+    "Inspect",
+    "Probe",
+    "Refused",
+    "Scheduler",
+    "SchedulerMessage",
+    "SequenceFailed",
+    "SequenceFinish",
+    "Snapshot",
+    "Submit",
+    "counters",
+    "new_sequence_id",
+]

@@ -1,0 +1,112 @@
+"""What the scheduler is told, and what it tells the actor that submitted a sequence."""
+
+from typing import Any, ClassVar
+
+from semantic_actors.actors import ActorRef, Message, Request
+from semantic_actors.domain.errors import Rejected
+from semantic_actors.domain.ids import Principal, SequenceId, TokenIds
+from semantic_actors.domain.request import Sampling
+from semantic_actors.engine.protocol import StepOutput
+from semantic_actors.scheduling.sequence import SequenceFinish
+from semantic_actors.scheduling.snapshot import Snapshot
+
+
+class Submit(Message, frozen=True):
+    """Queue a prompt as `sequence`, an id from `new_sequence_id`.
+
+    `reply_to` hears `Refused`; or `Accepted`, `Admitted`, then `Generated` until one of them has a
+    `finish`, or `SequenceFailed` instead.
+    """
+
+    sequence: SequenceId
+    principal: Principal
+    tokens: TokenIds
+    max_tokens: int
+    stop_ids: frozenset[int]
+    sampling: Sampling
+    reply_to: ActorRef[Any]
+
+
+class Abort(Message, frozen=True):
+    """Stop a sequence within one step; its computed prefix stays for reuse."""
+
+    control: ClassVar[bool] = True
+    sequence: SequenceId
+
+
+class StepDone(Message, frozen=True):
+    """The engine finished the step it was given."""
+
+    control: ClassVar[bool] = True
+    epoch: int
+    output: StepOutput
+
+
+class EngineLost(Message, frozen=True):
+    """The engine thread died."""
+
+    control: ClassVar[bool] = True
+    epoch: int
+    reason: str
+
+
+class Inspect(Request[Snapshot], frozen=True):
+    """Ask for the counters."""
+
+    control: ClassVar[bool] = True
+
+
+class Probe(Request[None], frozen=True):
+    """Have one token generated; answered when it came out."""
+
+    control: ClassVar[bool] = True
+
+
+class Accepted(Message, frozen=True):
+    """The sequence is in the queue."""
+
+    control: ClassVar[bool] = True
+    sequence: SequenceId
+
+
+class Refused(Message, frozen=True):
+    """The sequence will not be served, and why."""
+
+    control: ClassVar[bool] = True
+    sequence: SequenceId
+    error: Rejected
+
+
+class Admitted(Message, frozen=True):
+    """The sequence runs now; `cached` tokens of its prompt were found in a cache."""
+
+    control: ClassVar[bool] = True
+    sequence: SequenceId
+    cached: int
+
+
+class Generated(Message, frozen=True):
+    """New tokens, in order; with `finish` they are the last."""
+
+    control: ClassVar[bool] = True
+    sequence: SequenceId
+    tokens: TokenIds
+    finish: SequenceFinish | None = None
+
+
+class SequenceFailed(Message, frozen=True):
+    """The engine could not go on with this sequence; `reason` is for the log."""
+
+    control: ClassVar[bool] = True
+    sequence: SequenceId
+    reason: str
+
+
+class Redeliver(Message, frozen=True):
+    """Try again to hand over what full mailboxes refused."""
+
+    control: ClassVar[bool] = True
+
+
+SchedulerMessage = Submit | Abort | StepDone | EngineLost | Inspect | Probe | Redeliver
+SubscriberMessage = Accepted | Refused | Admitted | Generated | SequenceFailed

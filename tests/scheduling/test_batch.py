@@ -1,0 +1,254 @@
+"""Laws of the batch, driven step by step with the deterministic fake engine.
+
+The fake draws a hash of every token it holds: one wrong, missing or doubled token anywhere in a
+cache changes everything after it.
+"""
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from semantic_actors.domain.errors import NeverFits, Overloaded, PromptTooLong
+from semantic_actors.domain.ids import LOCAL, Principal, SequenceId, TokenIds
+from semantic_actors.domain.request import Sampling
+from semantic_actors.engine import FakeBackend, Footprint, hashed_token
+from semantic_actors.kv import Pool
+from semantic_actors.scheduling.batch import AdmittedNotice, Batch, BatchLimits, TokenNotice
+from semantic_actors.scheduling.sequence import Sequence
+
+VOCABULARY = 50
+FOOTPRINT = Footprint(fixed_bytes=10, bytes_per_token=1, granularity=16)
+STOP = frozenset({7})
+
+
+def sequence(
+    id_: int,
+    tokens: TokenIds,
+    *,
+    max_tokens: int = 8,
+    principal: Principal = LOCAL,
+    stop_ids: frozenset[int] = STOP,
+) -> Sequence:
+    """Make a submission."""
+    return Sequence(
+        id=SequenceId(id_),
+        principal=principal,
+        tokens=list(tokens),
+        prompt_tokens=len(tokens),
+        max_tokens=max_tokens,
+        stop_ids=stop_ids,
+        sampling=Sampling(seed=id_),
+    )
+
+
+def expected(tokens: TokenIds, max_tokens: int, seed: int) -> TokenIds:
+    """What the sequence generates if every token reaches the engine exactly once."""
+    answer: TokenIds = ()
+    while len(answer) < max_tokens and (not answer or answer[-1] not in STOP):
+        answer += (hashed_token(tokens + answer, VOCABULARY, Sampling(seed=seed)),)
+    return answer
+
+
+@dataclass
+class Rig:
+    """A batch and a fake engine, run by hand."""
+
+    pool_bytes: int = 10_000
+    context: int = 400
+    max_running: int = 4
+    max_waiting: int = 1_000
+    prefill_tokens: int = 16
+    cuttable: bool = True
+    window: int | None = None
+    answers: dict[SequenceId, list[int]] = field(default_factory=dict)
+    finishes: dict[SequenceId, str] = field(default_factory=dict)
+    cached: dict[SequenceId, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        limits = BatchLimits(
+            context=self.context,
+            max_running=self.max_running,
+            max_waiting=self.max_waiting,
+            prefill_tokens=self.prefill_tokens,
+        )
+        self.batch = Batch(Pool(self.pool_bytes), FOOTPRINT, limits)
+        self.backend = FakeBackend(
+            vocabulary=VOCABULARY,
+            context=self.context,
+            footprint=FOOTPRINT,
+            cuttable=self.cuttable,
+            window=self.window,
+        )
+
+    def step(self, *, between: SequenceId | None = None) -> bool:
+        """Run one step, aborting `between` while it is under way; False if there was none."""
+        plan, notices = self.batch.next_plan()
+        if plan is not None:
+            output = self.backend.execute(plan)
+            if between is not None:
+                self.batch.abort(between)
+            notices += self.batch.apply(output)
+        self.batch.check_integrity()
+        for notice in notices:
+            if isinstance(notice, AdmittedNotice):
+                self.cached.setdefault(notice.sequence, notice.cached)
+            elif isinstance(notice, TokenNotice):
+                if notice.token is not None:
+                    self.answers.setdefault(notice.sequence, []).append(notice.token)
+                if notice.finish:
+                    self.finishes[notice.sequence] = notice.finish
+        return plan is not None
+
+    def finish(self) -> None:
+        """Run until nothing is left to do."""
+        for _ in range(20_000):
+            if not self.step():
+                return
+        pytest.fail("the batch does not come to rest")
+
+
+prompts = st.lists(st.integers(0, 3), min_size=1, max_size=60).map(tuple)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    prompts=st.lists(prompts, min_size=1, max_size=12),
+    seed=st.integers(0, 2**32),
+    pool_bytes=st.sampled_from([110, 200, 400, 10_000]),
+    cuttable=st.booleans(),
+    window=st.sampled_from([None, 8, 40]),
+)
+def test_every_answer_is_that_of_an_undisturbed_run(
+    prompts: list[TokenIds], seed: int, pool_bytes: int, *, cuttable: bool, window: int | None
+) -> None:
+    """Joins, leaves, reuse, eviction and preemption in any order change no token of any answer."""
+    rng = random.Random(seed)
+    rig = Rig(pool_bytes=pool_bytes, cuttable=cuttable, window=window, max_running=3)
+    waiting = list(enumerate(prompts, 1))
+    aborted: set[int] = set()
+    while waiting:
+        if rng.random() < 0.5:
+            id_, tokens = waiting.pop(0)
+            rig.batch.submit(sequence(id_, tokens, max_tokens=rng.randint(1, 30)))
+        victim = rng.randint(1, len(prompts)) if rng.random() < 0.1 else None
+        if victim is not None and rig.step(between=SequenceId(victim)):
+            aborted.add(victim)
+        rig.step()
+    rig.finish()
+
+    for id_, tokens in enumerate(prompts, 1):
+        answer = tuple(rig.answers.get(SequenceId(id_), ()))
+        assert answer == expected(tokens, len(answer), seed=id_)
+        assert id_ in aborted or SequenceId(id_) in rig.finishes
+    assert rig.batch.pool.pinned_bytes == 0
+    assert rig.batch.pool.used_bytes <= pool_bytes
+
+
+def test_the_next_turn_feeds_only_what_is_new() -> None:
+    """Prompt and answer of the first turn are found, but the last token, which was never fed."""
+    rig = Rig()
+    first = tuple(range(20))
+    rig.batch.submit(sequence(1, first, max_tokens=5, stop_ids=frozenset()))
+    rig.finish()
+    answer = tuple(rig.answers[SequenceId(1)])
+    second = (*first, *answer, 1, 2, 3)
+
+    rig.batch.submit(sequence(2, second))
+    rig.finish()
+
+    assert len(first) + len(answer) - 1 == rig.cached[SequenceId(2)]
+
+
+def test_an_exact_repeat_still_feeds_one_token() -> None:
+    """A prompt that is wholly cached keeps its last token to be fed."""
+    rig = Rig()
+    rig.batch.submit(sequence(1, tuple(range(20)), max_tokens=1))
+    rig.finish()
+
+    rig.batch.submit(sequence(2, tuple(range(20)), max_tokens=1))
+    rig.finish()
+
+    assert rig.cached[SequenceId(2)] == 19
+
+
+def test_a_principal_never_hits_anothers_cache() -> None:
+    """The same tokens from another principal are computed anew."""
+    rig = Rig()
+    rig.batch.submit(sequence(1, tuple(range(20))))
+    rig.finish()
+
+    rig.batch.submit(sequence(2, tuple(range(20)), principal=Principal("other")))
+    rig.finish()
+
+    assert rig.cached[SequenceId(2)] == 0
+
+
+def test_an_abort_frees_the_reservation_within_the_step() -> None:
+    """After the step it was in, an aborted sequence pins nothing; its prefix stays."""
+    rig = Rig()
+    rig.batch.submit(sequence(1, tuple(range(40)), max_tokens=300))
+    rig.step()
+    assert rig.batch.pool.pinned_bytes > 0
+
+    rig.step(between=SequenceId(1))
+
+    assert rig.batch.pool.pinned_bytes == 0
+    assert len(rig.batch.pool) == 1
+    assert not rig.step()
+
+
+def test_a_full_queue_refuses_with_a_time_to_come_back() -> None:
+    """The queue is bounded; the refusal says when to try again, in whole seconds."""
+    rig = Rig(max_waiting=1)
+    rig.batch.submit(sequence(1, (1, 2)))
+
+    with pytest.raises(Overloaded, match="1 requests are waiting") as refusal:
+        rig.batch.submit(sequence(2, (1, 2)), expected_wait_s=2.4)
+
+    assert refusal.value.retry_after_s == 3
+
+
+def test_a_prompt_beyond_the_context_is_refused_with_both_numbers() -> None:
+    """Context 400 holds a prompt of 399 and one token."""
+    rig = Rig()
+
+    with pytest.raises(PromptTooLong, match="prompt is too long: 400 tokens > 399 maximum"):
+        rig.batch.submit(sequence(1, (1,) * 400))
+
+
+def test_a_prompt_that_can_never_fit_is_refused_before_any_work() -> None:
+    """A pool of 100 bytes cannot hold 200 tokens."""
+    rig = Rig(pool_bytes=100)
+
+    with pytest.raises(NeverFits, match="218 bytes of KV cache, the pool holds 100"):
+        rig.batch.submit(sequence(1, (1,) * 200))
+
+
+def test_a_sequence_alone_in_a_full_pool_ends_with_context() -> None:
+    """Who cannot grow and has nobody to wait for is told that the context is full."""
+    rig = Rig(pool_bytes=60)
+    rig.batch.submit(sequence(1, (1,) * 10, max_tokens=300, stop_ids=frozenset()))
+
+    rig.finish()
+
+    assert rig.finishes[SequenceId(1)] == "context"
+
+
+def test_prefill_goes_on_between_the_decode_steps_of_others() -> None:
+    """While a long prompt is read in chunks, a decoding sequence gets a token in every step."""
+    rig = Rig(prefill_tokens=10)
+    rig.batch.submit(sequence(1, (1, 2), max_tokens=100, stop_ids=frozenset()))
+    rig.step()
+    rig.batch.submit(sequence(2, (3,) * 100))
+    before = len(rig.answers[SequenceId(1)])
+
+    steps = 0
+    while SequenceId(2) not in rig.answers:
+        rig.step()
+        steps += 1
+
+    assert steps == 10
+    assert before + steps == len(rig.answers[SequenceId(1)])
