@@ -1,0 +1,261 @@
+"""The state machine of one turn: one method per state.
+
+    rendering -> submitting -> queued -> generating -> ended
+                     ^            |          |
+                     +------------+----------+    the scheduler or the sequence died
+
+From any state a refusal, a cancellation or a cut leads to `ended`. After a death the prompt and the
+tokens already generated are submitted again, and the stream goes on where it was: tokens are drawn
+by position, so it goes on as it would have.
+
+Synchronous; effects go through `Ports`. Owned by its session.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from semantic_actors.actors import Deferred
+from semantic_actors.domain.errors import Rejected, TurnFailed
+from semantic_actors.domain.ids import SequenceId, TokenIds, TurnId
+from semantic_actors.domain.request import ChatMessage, Generation, ToolCall
+from semantic_actors.domain.stream import (
+    Failed,
+    Finished,
+    FinishReason,
+    Started,
+    TextDelta,
+    ToolCalled,
+)
+from semantic_actors.domain.usage import Usage
+from semantic_actors.scheduling import (
+    Accepted,
+    Admitted,
+    Generated,
+    Refused,
+    SequenceFailed,
+    SequenceFinish,
+)
+from semantic_actors.sessions.messages import (
+    CancelTurn,
+    CutTurns,
+    Rendered,
+    RenderFailed,
+    SchedulerRestarted,
+    TurnMessage,
+)
+from semantic_actors.sessions.turn import Turn
+from semantic_actors.text import OutputDecoder, Piece, StopHit
+
+ATTEMPTS = 3
+"""Failures of a sequence in a row, without a new token, that end its turn."""
+
+
+class Ports(Protocol):
+    """What an answer has its session do."""
+
+    def decoder(self, generation: Generation) -> OutputDecoder:
+        """Make a decoder of the model's output."""
+        ...
+
+    def submit(self, answer: "Answer") -> SequenceId:
+        """Ask the scheduler to go on, as a new sequence. Raises a `Rejected`."""
+        ...
+
+    def abort(self, sequence: SequenceId) -> None:
+        """Stop a sequence."""
+        ...
+
+    def completed(self, answer: "Answer") -> None:
+        """The model's own end was reached: the answer may be remembered."""
+        ...
+
+
+class Answer:
+    """One turn. `tokens` is the prompt followed by what was generated."""
+
+    def __init__(
+        self, turn: Turn, generation: Generation, reply: Deferred[Turn], ports: Ports
+    ) -> None:
+        self.turn = turn
+        self.generation = generation
+        self.tokens: list[int] = []
+        self.sequence: SequenceId | None = None
+        self.text = ""
+        self.calls: list[ToolCall] = []
+        self.state: Callable[[TurnMessage], None] = self.rendering
+        self._reply = reply
+        self._ports = ports
+        self._decoder = ports.decoder(generation)
+        self._prompt_tokens = 0
+        self._cached: int | None = None
+        self._failures = 0
+        self._begun = False
+        self._stop_hit: str | None = None
+
+    @property
+    def id(self) -> TurnId:
+        """The turn's id."""
+        return self.turn.id
+
+    @property
+    def ended(self) -> bool:
+        """Whether the machine has come to rest."""
+        return self.state == self._ended
+
+    @property
+    def generated(self) -> TokenIds:
+        """What was generated, the end-of-turn token included."""
+        return tuple(self.tokens[self._prompt_tokens :])
+
+    @property
+    def message(self) -> ChatMessage:
+        """The answer in canonical form."""
+        return ChatMessage("assistant", self.text, tuple(self.calls))
+
+    @property
+    def usage(self) -> Usage:
+        """What the turn has cost so far."""
+        return Usage(self._prompt_tokens, self._cached or 0, len(self.generated))
+
+    # States
+
+    def rendering(self, message: TurnMessage) -> None:
+        """The prompt is being tokenized."""
+        match message:
+            case Rendered(tokens=tokens):
+                self.tokens = list(tokens)
+                self._prompt_tokens = len(tokens)
+                self._submit()
+            case RenderFailed(error=error):
+                self._fail(error)
+            case _:
+                self._leave_if_told(message)
+
+    def submitting(self, message: TurnMessage) -> None:
+        """The scheduler was told."""
+        match message:
+            case Accepted():
+                self.state = self.queued
+                self._accepted()
+            case Refused(error=error):
+                self._fail(error)
+            case SchedulerRestarted():
+                self._submit()
+            case _:
+                self._leave_if_told(message)
+
+    def queued(self, message: TurnMessage) -> None:
+        """The sequence waits for its first step."""
+        match message:
+            case Admitted(cached=cached):
+                self.state = self.generating
+                if self._cached is None:
+                    self._cached = cached
+                    self.turn.put(Started(self.usage))
+            case SequenceFailed():
+                self._try_again()
+            case SchedulerRestarted():
+                self._submit()
+            case _:
+                self._leave_if_told(message)
+
+    def generating(self, message: TurnMessage) -> None:
+        """Tokens come."""
+        match message:
+            case Generated(tokens=tokens, finish=finish):
+                self._failures = 0
+                self._extend(tokens, finish)
+            case SequenceFailed():
+                self._try_again()
+            case SchedulerRestarted():
+                self._submit()
+            case _:
+                self._leave_if_told(message)
+
+    def _ended(self, message: TurnMessage) -> None:
+        """Whatever still arrives is late."""
+
+    # Transitions
+
+    def _leave_if_told(self, message: TurnMessage) -> None:
+        match message:
+            case CancelTurn():
+                self._stop(TurnFailed("cancelled"))
+            case CutTurns(error=error):
+                self._stop(error)
+            case _:
+                pass
+
+    def _submit(self) -> None:
+        self.state = self.submitting
+        try:
+            self.sequence = self._ports.submit(self)
+        except Rejected as error:
+            self._fail(error)
+
+    def _try_again(self) -> None:
+        self._failures += 1
+        if self._failures < ATTEMPTS:
+            self._submit()
+        else:
+            self._fail(TurnFailed(f"the engine failed {ATTEMPTS} times in a row on this turn"))
+
+    def _accepted(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        if self._reply.abandoned:
+            self._stop(TurnFailed("the client left"))
+        self._reply.resolve(self.turn)
+
+    def _extend(self, tokens: TokenIds, finish: SequenceFinish | None) -> None:
+        for index, token in enumerate(tokens):
+            self.tokens.append(token)
+            last = finish == "stop" and index == len(tokens) - 1
+            if not last and self._emit(self._decoder.push(token)):
+                self._stop_sequence_hit()
+                return
+        if finish is None:
+            return
+        if self._emit(self._decoder.close()):
+            self._stop_sequence_hit()
+            return
+        self.state = self._ended
+        self._ports.completed(self)
+        self._finish("tool_calls" if self.calls and finish == "stop" else finish)
+
+    def _emit(self, pieces: tuple[Piece, ...]) -> bool:
+        """Pass pieces on; True if one was a stop string."""
+        for piece in pieces:
+            match piece:
+                case TextDelta(text=text):
+                    self.text += text
+                    self.turn.put(piece)
+                case ToolCalled(call=call):
+                    self.calls.append(call)
+                    self.turn.put(piece)
+                case StopHit(stop=stop):
+                    self._stop_hit = stop
+                    return True
+        return False
+
+    def _stop_sequence_hit(self) -> None:
+        self._abort()
+        self.state = self._ended
+        self._finish("stop_sequence", self._stop_hit)
+
+    def _finish(self, reason: FinishReason, stop_sequence: str | None = None) -> None:
+        self.turn.put(Finished(reason, self.usage, stop_sequence))
+
+    def _stop(self, error: Exception) -> None:
+        self._abort()
+        self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.state = self._ended
+        self._reply.reject(error)
+        self.turn.put(Failed(error))
+
+    def _abort(self) -> None:
+        if self.sequence is not None:
+            self._ports.abort(self.sequence)

@@ -1,0 +1,63 @@
+"""What a session actor is told."""
+
+from typing import ClassVar
+
+from semantic_actors.actors import Message, Request
+from semantic_actors.domain.ids import TokenIds, TurnId
+from semantic_actors.domain.request import Generation
+from semantic_actors.scheduling import Accepted, Admitted, Generated, Refused, SequenceFailed
+from semantic_actors.sessions.turn import Turn
+
+
+class Begin(Request[Turn], frozen=True):
+    """Answer a prompt; the reply comes once the scheduler accepted it, or is the refusal."""
+
+    generation: Generation
+
+
+class CancelTurn(Message, frozen=True):
+    """Nobody reads this turn any more."""
+
+    control: ClassVar[bool] = True
+    turn: TurnId
+
+
+class CutTurns(Message, frozen=True):
+    """End every open turn with `error`, now."""
+
+    control: ClassVar[bool] = True
+    error: Exception
+
+
+class Retire(Message, frozen=True):
+    """Leave, if no turn is open."""
+
+    control: ClassVar[bool] = True
+
+
+class SchedulerRestarted(Message, frozen=True):
+    """A new epoch began: every sequence of the old one is gone."""
+
+    control: ClassVar[bool] = True
+
+
+class Rendered(Message, frozen=True):
+    """The prompt's token ids."""
+
+    control: ClassVar[bool] = True
+    turn: TurnId
+    tokens: TokenIds
+
+
+class RenderFailed(Message, frozen=True):
+    """The prompt could not be rendered."""
+
+    control: ClassVar[bool] = True
+    turn: TurnId
+    error: Exception
+
+
+ToTurn = Rendered | RenderFailed | CancelTurn
+FromScheduler = Accepted | Refused | Admitted | Generated | SequenceFailed
+TurnMessage = ToTurn | FromScheduler | SchedulerRestarted | CutTurns
+SessionMessage = Begin | Retire | TurnMessage

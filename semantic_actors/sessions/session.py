@@ -1,0 +1,184 @@
+"""The session actor: the turns of one agent and the memory of what it answered.
+
+A session may have several turns open at once (sub-agents, retries, side questions): each is a
+branch over caches the scheduler keeps, found by token ids. The session never blocks: text work
+runs on the text thread, questions to the scheduler beside the mailbox.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+import structlog
+
+from semantic_actors.actors import Actor, ActorRef, ActorStopped, MailboxFull, StopReason
+from semantic_actors.domain.errors import Draining, Overloaded, TurnFailed
+from semantic_actors.domain.ids import Principal, SequenceId, SessionId, TokenIds, TurnId
+from semantic_actors.domain.request import ChatPrompt, Generation, Prompt
+from semantic_actors.scheduling import (
+    Abort,
+    Accepted,
+    Admitted,
+    SchedulerMessage,
+    Submit,
+    new_sequence_id,
+)
+from semantic_actors.sessions.answer import Answer
+from semantic_actors.sessions.messages import (
+    Begin,
+    CancelTurn,
+    CutTurns,
+    FromScheduler,
+    Rendered,
+    RenderFailed,
+    Retire,
+    SchedulerRestarted,
+    SessionMessage,
+    TurnMessage,
+)
+from semantic_actors.sessions.transcript import Digest, Transcript
+from semantic_actors.sessions.turn import Turn
+from semantic_actors.text import Codec, OutputDecoder
+
+log = structlog.get_logger(__name__)
+
+
+class Session(Actor[SessionMessage]):
+    """See the module. `remembered` is told the digest of each conversation it can continue."""
+
+    mailbox_capacity = 1024
+
+    def __init__(
+        self,
+        session: SessionId,
+        principal: Principal,
+        *,
+        codec: Codec,
+        text_thread: Executor,
+        scheduler: ActorRef[SchedulerMessage],
+        context: int,
+        next_turn: Callable[[], TurnId],
+        remembered: Callable[[Digest], None],
+    ) -> None:
+        self._session = session
+        self._principal = principal
+        self._codec = codec
+        self._text_thread = text_thread
+        self._scheduler = scheduler
+        self._context = context
+        self._next_turn = next_turn
+        self._remembered = remembered
+        self._transcript = Transcript()
+        self._answers: dict[TurnId, Answer] = {}
+
+    async def on_start(self) -> None:
+        """Watch the scheduler: its restarts are resumptions here."""
+        self._scheduler.watch(self.ref, SchedulerRestarted())
+
+    async def on_message(self, message: SessionMessage) -> object:
+        """Hand the message to the turns it is about."""
+        match message:
+            case Begin(generation=generation):
+                self._begin(generation)
+            case Retire():
+                if not self._answers:
+                    self.stop()
+            case SchedulerRestarted() | CutTurns():
+                for answer in list(self._answers.values()):
+                    self._advance(answer, message)
+            case Rendered() | RenderFailed() | CancelTurn():
+                if message.turn in self._answers:
+                    self._advance(self._answers[message.turn], message)
+            case _:
+                self._heard(message)
+        return None
+
+    async def on_stop(self, reason: StopReason) -> None:
+        """End what is open: nobody waits for a session that is gone."""
+        graceful = reason in (StopReason.DRAINED, StopReason.FINISHED)
+        error = Draining() if graceful else TurnFailed(f"the session stopped: {reason.value}")
+        for answer in self._answers.values():
+            answer.state(CutTurns(error))
+        self._answers.clear()
+
+    # Ports of the answers
+
+    def decoder(self, generation: Generation) -> OutputDecoder:
+        """Make a decoder of the model's output."""
+        return self._codec.decoder(generation.prompt, generation.stop)
+
+    def submit(self, answer: Answer) -> SequenceId:
+        """Ask the scheduler to go on from the answer's tokens."""
+        wanted = answer.generation.max_tokens
+        most = self._context if wanted is None else wanted
+        submission = Submit(
+            sequence=new_sequence_id(),
+            principal=self._principal,
+            tokens=tuple(answer.tokens),
+            max_tokens=max(1, most - len(answer.generated)),
+            stop_ids=self._codec.eos_ids,
+            sampling=answer.generation.sampling,
+            reply_to=self.ref,
+        )
+        try:
+            self._scheduler.tell(submission)
+        except MailboxFull:
+            message = "too many requests at once"
+            raise Overloaded(message, retry_after_s=1) from None
+        except ActorStopped:
+            raise Draining from None
+        return submission.sequence
+
+    def abort(self, sequence: SequenceId) -> None:
+        """Stop a sequence; a scheduler that is gone has stopped it already."""
+        try:
+            self._scheduler.tell(Abort(sequence))
+        except ActorStopped:
+            log.debug("abort_after_scheduler")
+
+    def completed(self, answer: Answer) -> None:
+        """Remember the ids of an answer that the model ended itself."""
+        prompt = answer.generation.prompt
+        if isinstance(prompt, ChatPrompt):
+            tokens = tuple(t for t in answer.generated if t not in self._codec.eos_ids)
+            digest = self._transcript.remember(prompt.messages, answer.message, tokens)
+            self._remembered(digest)
+
+    # Inside
+
+    def _begin(self, generation: Generation) -> None:
+        id_ = self._next_turn()
+        turn = Turn(id_, self._session, lambda: self._cancel(id_))
+        self._answers[id_] = Answer(turn, generation, self.defer(), self)
+        work = asyncio.get_running_loop().run_in_executor(
+            self._text_thread, self._tokenize, generation.prompt
+        )
+        self.pipe(
+            work, lambda tokens: Rendered(id_, tokens), lambda error: RenderFailed(id_, error)
+        )
+
+    def _tokenize(self, prompt: Prompt) -> TokenIds:
+        """On the text thread: of the transcript it makes single look-ups only."""
+        if isinstance(prompt, ChatPrompt):
+            return self._codec.render(prompt, self._transcript.replay(prompt.messages))
+        return self._codec.encode_text(prompt.text)
+
+    def _cancel(self, turn: TurnId) -> None:
+        try:
+            self.ref.tell(CancelTurn(turn))
+        except ActorStopped:
+            log.debug("cancel_after_session")
+
+    def _heard(self, message: FromScheduler) -> None:
+        """Give news of a sequence to its turn; nobody waits for a sequence without one."""
+        for answer in self._answers.values():
+            if answer.sequence == message.sequence:
+                self._advance(answer, message)
+                return
+        if isinstance(message, Accepted | Admitted):
+            self.abort(message.sequence)
+
+    def _advance(self, answer: Answer, message: TurnMessage) -> None:
+        answer.state(message)
+        if answer.ended:
+            self._answers.pop(answer.id, None)

@@ -1,0 +1,56 @@
+"""One answer on its way from a session to whoever reads it.
+
+The session puts events in, one reader takes them out. A reader that falls behind costs no more
+than the text itself: text that waits is joined into one delta.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from semantic_actors.domain.ids import SessionId, TurnId
+from semantic_actors.domain.stream import Failed, Finished, TextDelta, TurnEvent
+
+
+class Turn:
+    """A stream of `TurnEvent`s ending with `Finished` or `Failed`; read it with `async for`.
+
+    Owned by its session; the reader may call `cancel()` at any time, more than once.
+    """
+
+    def __init__(self, turn: TurnId, session: SessionId, cancel: Callable[[], None]) -> None:
+        self.id = turn
+        self.session = session
+        self._cancel = cancel
+        self._events: deque[TurnEvent] = deque()
+        self._ready = asyncio.Event()
+        self._ended = False
+
+    def put(self, event: TurnEvent) -> None:
+        """Add an event. After the last one further events are ignored."""
+        if self._ended:
+            return
+        self._ended = isinstance(event, Finished | Failed)
+        last = self._events[-1] if self._events else None
+        if isinstance(event, TextDelta) and isinstance(last, TextDelta):
+            self._events[-1] = TextDelta(last.text + event.text)
+        else:
+            self._events.append(event)
+        self._ready.set()
+
+    def cancel(self) -> None:
+        """Say that nobody reads any more; generation stops within a step."""
+        self._cancel()
+
+    def __aiter__(self) -> "Turn":
+        """Iterate over the events still to come."""
+        return self
+
+    async def __anext__(self) -> TurnEvent:
+        """Wait for the next event; cancelling the wait loses nothing."""
+        while not self._events:
+            if self._ended:
+                raise StopAsyncIteration
+            self._ready.clear()
+            await self._ready.wait()
+        return self._events.popleft()

@@ -1,0 +1,153 @@
+"""A house without model, text or HTTP: real actors, a scripted engine, one token per character."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import cast
+
+from semantic_actors.actors import ChildSpec, Supervisor
+from semantic_actors.domain.ids import LOCAL, SessionId, TokenIds
+from semantic_actors.domain.request import ChatMessage, ChatPrompt, Generation, Prompt
+from semantic_actors.domain.stream import Failed, Finished, Started, TextDelta
+from semantic_actors.engine import FakeBackend, InlineEngine, Plan
+from semantic_actors.scheduling import BatchLimits, Scheduler
+from semantic_actors.sessions import Directory, Identity, ModelCard, Turn
+from semantic_actors.text import Codec, OutputDecoder, Piece, StopHit
+
+END = 1
+ROLES = {"system": 2, "user": 3, "assistant": 4, "tool": 5}
+VOCABULARY = 300
+CONTEXT = 2_000
+
+
+class LetterCodec:
+    """One id per character; ids below 10 are structure."""
+
+    eos_ids = frozenset({END})
+    vocabulary = VOCABULARY
+
+    def render(self, prompt: ChatPrompt, replay: Mapping[int, TokenIds] | None = None) -> TokenIds:
+        """Roles, letters and ends; an answer's own ids where they are given."""
+        tokens: list[int] = []
+        for index, message in enumerate(prompt.messages):
+            own = (replay or {}).get(index)
+            tokens += [ROLES[message.role], *(own or map(ord, message.content)), END]
+        return (*tokens, ROLES["assistant"])
+
+    def encode_text(self, text: str) -> TokenIds:
+        """Letters only."""
+        return tuple(map(ord, text))
+
+    def decoder(self, prompt: Prompt, stop: tuple[str, ...]) -> OutputDecoder:
+        """Letters, up to a stop string of one letter."""
+        del prompt
+        return cast("OutputDecoder", LetterDecoder(stop))
+
+
+class LetterDecoder:
+    """The inverse of `LetterCodec`."""
+
+    def __init__(self, stop: tuple[str, ...]) -> None:
+        self._stop = stop
+
+    def push(self, token: int) -> tuple[Piece, ...]:
+        """Turn an id into its letter."""
+        letter = chr(token)
+        return (StopHit(letter),) if letter in self._stop else (TextDelta(letter),)
+
+    def close(self) -> tuple[Piece, ...]:
+        """Nothing is ever held back."""
+        return ()
+
+
+def reply_to(tokens: TokenIds, length: int = 12) -> str:
+    """What the scripted model answers to a prompt: it depends on every token of it."""
+    return hashlib.sha256(repr(tokens).encode()).hexdigest()[:length]
+
+
+def think(tokens: TokenIds) -> int:
+    """Go on with the reply to everything up to the last assistant header."""
+    start = len(tokens) - tokens[::-1].index(ROLES["assistant"])
+    reply = reply_to(tokens[:start])
+    said = len(tokens) - start
+    return ord(reply[said]) if said < len(reply) else END
+
+
+class Rig:
+    """The running house, as a test sees it."""
+
+    def __init__(self, directory: Directory, root: Supervisor, backend: FakeBackend) -> None:
+        self.directory = directory
+        self.root = root
+        self.backend = backend
+
+    async def begin(self, *said: str, session: str | None = None, **options: object) -> Turn:
+        """Start an answer to a conversation of alternating user and assistant messages."""
+        roles = ("user", "assistant")
+        messages = tuple(
+            ChatMessage(roles[index % 2], text)  # type: ignore[arg-type]
+            for index, text in enumerate(said)
+        )
+        generation = Generation(ChatPrompt(messages), **options)  # type: ignore[arg-type]
+        name = SessionId(session) if session else None
+        return await self.directory.begin(Identity(LOCAL, name), generation)
+
+    async def say(self, *said: str, **options: object) -> tuple[str, Finished]:
+        """Run an answer to its end."""
+        return await collect(await self.begin(*said, **options))  # type: ignore[arg-type]
+
+
+async def collect(turn: Turn) -> tuple[str, Finished]:
+    """Read a turn to its end; a failed one raises."""
+    text = ""
+    async for event in turn:
+        match event:
+            case TextDelta(text=more):
+                text += more
+            case Failed(error=error):
+                raise error
+            case Finished():
+                return text, event
+            case Started():
+                pass
+    raise AssertionError
+
+
+@asynccontextmanager
+async def house(
+    *,
+    before: Callable[[Plan], None] | None = None,
+    pool_bytes: int = 10_000_000,
+    thinks: Callable[[TokenIds], int] = think,
+) -> AsyncIterator[Rig]:
+    """Run a house for the length of a test and take it down in order."""
+    backend = FakeBackend(vocabulary=VOCABULARY, context=CONTEXT, think=thinks)
+    engine = InlineEngine(backend, before=before)
+    limits = BatchLimits(context=CONTEXT, max_running=8, max_waiting=64, prefill_tokens=64)
+    root = Supervisor(
+        "root",
+        [
+            ChildSpec("scheduler", lambda: Scheduler(engine, limits, pool_bytes)),
+            ChildSpec("sessions", lambda: Supervisor("sessions")),
+        ],
+        backoff=(0.001, 0.002),
+        intensity=20,
+    )
+    with ThreadPoolExecutor(1) as text_thread:
+        directory = Directory(
+            spawn=lambda spec: root.branch("sessions").spawn(spec),
+            statistics=root.statistics,
+            scheduler=root.ref("scheduler"),
+            codec=cast("Codec", LetterCodec()),
+            text_thread=text_thread,
+            model=ModelCard("letters", CONTEXT, 0),
+        )
+        running = asyncio.ensure_future(root.run())
+        await root.started()
+        try:
+            yield Rig(directory, root, backend)
+        finally:
+            root.drain(asyncio.get_running_loop().time() + 5.0)
+            await running
