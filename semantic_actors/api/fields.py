@@ -1,0 +1,73 @@
+"""The parts of a request that both APIs share: bounded fields, and content in canonical form.
+
+Canonical form: a string and a list with one text block of that string are the same text. Blocks
+that a client wrote apart (system, user, tool results) are joined by a line end. The blocks of an
+assistant's message are joined by nothing: we cut them ourselves, where a tool call stood in one
+text, and joined like this the text that comes back is the text that was generated.
+"""
+
+import secrets
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from semantic_actors.api.decode import check_depth
+from semantic_actors.api.refusals import FieldRefused
+from semantic_actors.domain import limits
+from semantic_actors.domain.request import Sampling
+
+JsonObject = dict[str, Any]
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+TopP = Annotated[float, Meta(gt=0, le=1)]
+TopK = Annotated[int, Meta(ge=0, le=limits.MAX_TOP_K)]
+MaxTokens = Annotated[int, Meta(ge=1, le=limits.MAX_TOKENS_BOUND)]
+Seed = Annotated[int, Meta(ge=-limits.MAX_SEED, le=limits.MAX_SEED)]
+NonEmpty = Annotated[str, Meta(min_length=1)]
+StopSequence = Annotated[str, Meta(min_length=1, max_length=limits.MAX_STOP_SEQUENCE_CHARS)]
+StopSequences = Annotated[list[StopSequence], Meta(max_length=limits.MAX_STOP_SEQUENCES)]
+
+
+class TextBlock(msgspec.Struct, tag_field="type", tag="text"):
+    """A piece of text; `cache_control` and citations are dropped by not being named here."""
+
+    text: str
+
+
+def joined(content: str | Iterable[Any] | None, separator: str = "\n") -> str:
+    """Return content in canonical form; blocks that are not text do not count."""
+    match content:
+        case None:
+            return ""
+        case str():
+            return content
+        case _:
+            return separator.join(block.text for block in content if isinstance(block, TextBlock))
+
+
+def sampling(
+    temperature: float | None,
+    top_p: float | None,
+    top_k: int | None = None,
+    min_p: float | None = None,
+    seed: int | None = None,
+) -> Sampling:
+    """Fill in the defaults; without a seed the answer is drawn from an unpredictable one."""
+    return Sampling(
+        temperature=1.0 if temperature is None else temperature,
+        top_p=1.0 if top_p is None else top_p,
+        top_k=top_k or 0,
+        min_p=min_p or 0.0,
+        seed=secrets.randbelow(limits.MAX_SEED + 1) if seed is None else seed,
+    )
+
+
+def check_object(text: str, field: str) -> None:
+    """Refuse `text` unless it is the JSON of an object, and not a bottomless one."""
+    try:
+        value = msgspec.json.decode(text, type=JsonObject)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise FieldRefused(field, "the JSON text of an object", text) from error
+    check_depth(value, field)

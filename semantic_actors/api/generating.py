@@ -1,0 +1,71 @@
+"""The endpoints that read a conversation: decode, identify, answer."""
+
+from aiohttp import web
+
+from semantic_actors.api import anthropic_wire, chat_wire, completion_wire
+from semantic_actors.api.answer import Answering
+from semantic_actors.api.anthropic_encode import MessageReply
+from semantic_actors.api.body import read_body
+from semantic_actors.api.bounds import Bounds
+from semantic_actors.api.decode import decode
+from semantic_actors.api.identity import identify, user_session
+from semantic_actors.api.openai_encode import ChatReply, CompletionReply
+from semantic_actors.api.reply import envelope
+from semantic_actors.api.visit import VISIT
+from semantic_actors.api.wire import document
+from semantic_actors.sessions.desk import Desk, Identity
+
+
+class GeneratingEndpoints:
+    """Messages, chat completions and text completions of one desk."""
+
+    def __init__(self, desk: Desk, bounds: Bounds) -> None:
+        self._desk = desk
+        self._bounds = bounds
+        self._answering = Answering(desk, bounds)
+
+    async def messages(self, request: web.Request) -> web.StreamResponse:
+        """Answer a conversation of Anthropic's Messages API."""
+        body = decode(await read_body(request, self._bounds), anthropic_wire.MessagesRequest)
+        user = user_session(body.metadata.user_id if body.metadata else None)
+        return await self._answering.give(
+            request,
+            _identity(request, "metadata.user_id", user),
+            anthropic_wire.generation(body),
+            MessageReply(envelope("msg_", self._desk.model.name, request[VISIT])),
+            stream=bool(body.stream),
+        )
+
+    async def count_tokens(self, request: web.Request) -> web.StreamResponse:
+        """Count the tokens of a conversation without answering it."""
+        body = decode(await read_body(request, self._bounds), anthropic_wire.CountTokensRequest)
+        tokens = await self._desk.count_tokens(anthropic_wire.chat_prompt(body))
+        return document({"input_tokens": tokens})
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        """Answer a conversation of OpenAI's Chat Completions API."""
+        body = decode(await read_body(request, self._bounds), chat_wire.ChatRequest)
+        sealed = envelope("chatcmpl-", self._desk.model.name, request[VISIT])
+        return await self._answering.give(
+            request,
+            _identity(request, "prompt_cache_key", body.prompt_cache_key),
+            chat_wire.generation(body),
+            ChatReply(sealed, include_usage=body.wants_usage),
+            stream=bool(body.stream),
+        )
+
+    async def completions(self, request: web.Request) -> web.StreamResponse:
+        """Continue a text."""
+        body = decode(await read_body(request, self._bounds), completion_wire.CompletionRequest)
+        sealed = envelope("cmpl-", self._desk.model.name, request[VISIT])
+        return await self._answering.give(
+            request,
+            _identity(request, "prompt_cache_key", body.prompt_cache_key),
+            completion_wire.generation(body),
+            CompletionReply(sealed, include_usage=body.wants_usage),
+            stream=bool(body.stream),
+        )
+
+
+def _identity(request: web.Request, field: str, value: str | None) -> Identity:
+    return identify(request.headers, request[VISIT].principal, (field, value))

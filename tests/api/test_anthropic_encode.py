@@ -1,0 +1,175 @@
+"""The Messages API as it is spoken: event sequences, whole messages."""
+
+import pytest
+
+from semantic_actors.api.anthropic_encode import STOP_REASONS, MessageReply
+from semantic_actors.api.reply import Answer, Envelope
+from semantic_actors.domain.errors import Draining, Overloaded, TurnFailed
+from semantic_actors.domain.ids import RequestId
+from semantic_actors.domain.stream import (
+    Failed,
+    Finished,
+    FinishReason,
+    Started,
+    TextDelta,
+    TurnEvent,
+)
+from tests.api.fakes import ANSWERED, ASKED, CALL, ERRAND, GREETING, frames
+
+ENVELOPE = Envelope("msg_1", "pocket", 1_760_000_000, RequestId("req_1"))
+START = (
+    "message_start",
+    {
+        "type": "message_start",
+        "message": {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": "pocket",
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": {
+                "input_tokens": 6,
+                "cache_creation_input_tokens": 0,
+                "cache_read_input_tokens": 4,
+                "output_tokens": 0,
+            },
+        },
+    },
+)
+USAGE = {
+    "input_tokens": 6,
+    "cache_creation_input_tokens": 0,
+    "cache_read_input_tokens": 4,
+    "output_tokens": 3,
+}
+
+
+def stream(*events: TurnEvent) -> str:
+    """Encode a whole stream."""
+    reply = MessageReply(ENVELOPE)
+    return b"".join(reply.encode(event) for event in events).decode()
+
+
+def end(reason: str, stop_sequence: str | None = None) -> list[tuple[str, object]]:
+    """Return the last two events of a complete message."""
+    delta = {"stop_reason": reason, "stop_sequence": stop_sequence}
+    return [
+        ("message_delta", {"type": "message_delta", "delta": delta, "usage": USAGE}),
+        ("message_stop", {"type": "message_stop"}),
+    ]
+
+
+def block(index: int, content: object, *deltas: object) -> list[tuple[str, object]]:
+    """Return the events of one content block."""
+    at = {"index": index}
+    return [
+        (
+            "content_block_start",
+            {"type": "content_block_start", **at, "content_block": content},
+        ),
+        *(
+            ("content_block_delta", {"type": "content_block_delta", **at, "delta": delta})
+            for delta in deltas
+        ),
+        ("content_block_stop", {"type": "content_block_stop", **at}),
+    ]
+
+
+def text(value: str) -> dict[str, str]:
+    """Return a text delta."""
+    return {"type": "text_delta", "text": value}
+
+
+def test_text() -> None:
+    """A text answer is one block between message_start, message_delta and message_stop."""
+    blocks = block(0, {"type": "text", "text": ""}, text("Hel"), text("lo"))
+
+    assert [START, *blocks, *end("end_turn")] == frames(stream(*GREETING))
+
+
+def test_tools() -> None:
+    """Every tool call is a block of its own, closed at once; text before it is closed first."""
+
+    def call(index: int, name: str, call_id: str, arguments: str) -> list[tuple[str, object]]:
+        start = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
+        return block(index, start, {"type": "input_json_delta", "partial_json": arguments})
+
+    expected = [
+        START,
+        *block(0, {"type": "text", "text": ""}, text("I look.")),
+        *call(1, "read", "call_1", '{"path": "a.txt", "n": 1}'),
+        *call(2, "list", "call_2", "{}"),
+        *end("tool_use"),
+    ]
+    assert expected == frames(stream(*ERRAND))
+
+
+def test_nothing() -> None:
+    """An empty answer has no blocks, and is a complete message all the same."""
+    assert [START, *end("end_turn")] == frames(stream(Started(ASKED), Finished("stop", ANSWERED)))
+
+
+@pytest.mark.parametrize(("reason", "name"), STOP_REASONS.items())
+def test_stop_reasons(reason: FinishReason, name: str) -> None:
+    """Why an answer ended is told in this API's words, with the stop string if there was one."""
+    stop = "END" if reason == "stop_sequence" else None
+    finished = Finished(reason, ANSWERED, stop)
+
+    assert end(name, stop) == frames(stream(Started(ASKED), finished))[1:]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (Draining(), "overloaded_error", "the server is shutting down"),
+        (Overloaded("full", retry_after_s=2), "rate_limit_error", "full"),
+        (TurnFailed("secret"), "api_error", "the server could not finish the answer"),
+    ],
+)
+def test_failure(error: Exception, kind: str, message: str) -> None:
+    """A stream that fails ends with one error event; of a fault of ours it tells nothing."""
+    body = {
+        "type": "error",
+        "error": {"type": kind, "message": message},
+        "request_id": "req_1",
+    }
+
+    assert ("error", body) == frames(stream(Started(ASKED), TextDelta("a"), Failed(error)))[-1]
+
+
+def test_lines() -> None:
+    """An event is one line, whatever its text holds."""
+    sent = stream(TextDelta("a\nb\r\n\u2028\x00"))
+
+    assert sent.endswith('"delta":{"type":"text_delta","text":"a\\nb\\r\\n\u2028\\u0000"}}\n\n')
+    assert sent.count("\n") == 6
+
+
+def test_keepalive() -> None:
+    """The keep-alive is this API's ping event."""
+    assert MessageReply(ENVELOPE).keepalive == b'event: ping\ndata: {"type":"ping"}\n\n'
+
+
+def test_document() -> None:
+    """A whole message has text and calls in order, and the calls' input as JSON."""
+    finished = Finished("stop_sequence", ANSWERED, "END")
+    document = MessageReply(ENVELOPE).document(Answer(("I look.", CALL, "Done."), finished))
+
+    assert {
+        **START[1]["message"],  # type: ignore[dict-item]
+        "content": [
+            {"type": "text", "text": "I look."},
+            {
+                "type": "tool_use",
+                "id": "call_1",
+                "name": "read",
+                "input": {"path": "a.txt", "n": 1},
+            },
+            {"type": "text", "text": "Done."},
+        ],
+        "stop_reason": "stop_sequence",
+        "stop_sequence": "END",
+        "usage": USAGE,
+    } == document

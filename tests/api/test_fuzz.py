@@ -1,0 +1,131 @@
+"""Whatever is sent, the answer is never a fault of ours, and the next one is served."""
+
+import asyncio
+import copy
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.api.fakes import BODIES, HI, FakeDesk, serving
+
+RICH: dict[str, Any] = {
+    "system": [{"type": "text", "text": "s"}],
+    "messages": [
+        HI,
+        {
+            "role": "assistant",
+            "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}],
+            "tool_calls": [{"id": "t", "function": {"name": "f", "arguments": "{}"}}],
+        },
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]},
+        {"role": "tool", "tool_call_id": "t", "content": [{"type": "text", "text": "a"}]},
+    ],
+    "tools": [{"name": "f", "input_schema": {}, "type": "function", "function": {"name": "f"}}],
+    "tool_choice": {"type": "auto"},
+    "metadata": {"user_id": "u"},
+    "stop": ["a"],
+    "stop_sequences": ["a"],
+    "stream_options": {"include_usage": True},
+    "response_format": {"type": "text"},
+    "logit_bias": {},
+    "temperature": 1,
+    "top_p": 1,
+    "top_k": 1,
+    "seed": 1,
+    "n": 1,
+}
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from([2**31, 2**63, -(2**63) - 1, 10**30, "\x00", "\ud800", "text", "user", ""])
+)
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Walk all paths of a document."""
+    yield path
+    match value:
+        case dict():
+            for key, inner in value.items():
+                yield from places(inner, (*path, key))
+        case list():
+            for index, inner in enumerate(value):
+                yield from places(inner, (*path, index))
+
+
+@st.composite
+def spoiled(draw: st.DrawFn) -> Any:
+    """Make a good body and put anything in a place or two."""
+    body: Any = copy.deepcopy(RICH | draw(st.sampled_from(list(BODIES.values()))))
+    if draw(st.booleans()):
+        body["messages"] = copy.deepcopy(RICH["messages"])
+    for _ in range(draw(st.integers(1, 2))):
+        path = draw(st.sampled_from(list(places(body))[1:]))
+        inner = body
+        for step in path[:-1]:
+            inner = inner[step]
+        inner[path[-1]] = draw(anything)
+    return body
+
+
+def as_bytes(document: Any) -> bytes:
+    """Write JSON, and what only Python takes for JSON."""
+    return json.dumps(document).encode()
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[aiohttp.ClientSession]:
+    """Serve a desk and open a client."""
+    async with (
+        serving(FakeDesk()) as port,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[asyncio.Runner, aiohttp.ClientSession]]:
+    """Serve all examples with one server, on a loop of its own."""
+    with asyncio.Runner() as runner:
+        opening = opened()
+        yield runner, runner.run(opening.__aenter__())
+        runner.run(opening.__aexit__(None, None, None))
+
+
+async def post(client: aiohttp.ClientSession, path: str, body: bytes) -> tuple[int, bytes]:
+    """Send a body."""
+    headers = {"Content-Type": "application/json"}
+    async with client.post(path, data=body, headers=headers) as answer:
+        return answer.status, await answer.read()
+
+
+@pytest.mark.slow
+@settings(deadline=None)
+@given(
+    st.sampled_from(list(BODIES)),
+    spoiled().map(as_bytes) | anything.map(as_bytes) | st.binary(),
+)
+def test_any_body(
+    served: tuple[asyncio.Runner, aiohttp.ClientSession], path: str, body: bytes
+) -> None:
+    """No body makes a 5xx; a refusal has words; a good body is answered afterwards."""
+    runner, client = served
+
+    status, answer = runner.run(post(client, path, body))
+
+    assert status in {200, 400}
+    assert status == 200 or json.loads(answer)["error"]["message"]
+    assert runner.run(post(client, path, as_bytes(BODIES[path])))[0] == 200

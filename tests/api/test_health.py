@@ -1,0 +1,72 @@
+"""What probes, people and Prometheus are told."""
+
+import aiohttp
+import pytest
+
+from semantic_actors.sessions.desk import Health
+from tests.api.fakes import BODIES, FakeDesk
+
+pytestmark = pytest.mark.asyncio
+
+SICK = Health(ready=False, reasons=("draining", "pool 97 % full"), counters={})
+
+
+async def test_livez(client: aiohttp.ClientSession, desk: FakeDesk) -> None:
+    """Liveness is that the loop runs: the house is not asked."""
+    async with client.get("/livez") as answer:
+        assert (answer.status, await answer.json()) == (200, {"status": "ok"})
+    assert desk.probes == []
+
+
+async def test_readyz(client: aiohttp.ClientSession, desk: FakeDesk) -> None:
+    """Readiness is proved by a token; a house that is not ready says why."""
+    async with client.get("/readyz") as answer:
+        assert (answer.status, (await answer.json())["status"]) == (200, "ready")
+    assert desk.probes == [True]
+
+    desk.house = SICK
+    async with client.get("/readyz") as answer:
+        expected = {"status": "not ready", "reasons": ["draining", "pool 97 % full"]}
+        assert (503, expected) == (answer.status, await answer.json())
+
+
+async def test_health(client: aiohttp.ClientSession, desk: FakeDesk) -> None:
+    """Health is words and counters, without a probe."""
+    async with client.get("/health") as answer:
+        assert await answer.json() == {
+            "status": "ready",
+            "reasons": [],
+            "model": "pocket",
+            "counters": {"waiting": 2, "tokens_total": 7},
+        }
+    desk.house = SICK
+    async with client.get("/health") as answer:
+        assert answer.status == 503
+    assert desk.probes == [False, False]
+
+
+async def test_metrics(client: aiohttp.ClientSession) -> None:
+    """The house's counters and ours are exposed with their types."""
+    async with client.post("/v1/messages", json=BODIES["/v1/messages"]):
+        pass
+    async with client.get("/metrics") as answer:
+        text = await answer.text()
+        assert answer.headers["Content-Type"].startswith("text/plain")
+
+    assert "# TYPE semantic_actors_waiting gauge\nsemantic_actors_waiting 2.0\n" in text
+    assert "# TYPE semantic_actors_tokens_total counter\nsemantic_actors_tokens_total 7.0\n" in text
+    labels = 'method="POST",route="/v1/messages",status="200"'
+    assert f"semantic_actors_http_requests_total{{{labels}}} 1.0" in text
+
+
+async def test_labels_are_bounded(client: aiohttp.ClientSession) -> None:
+    """Nothing that a client makes up becomes a label."""
+    for secret in ("/canary", "/v1/models/canary", "/livez?canary"):
+        async with client.request("PROPFIND", secret), client.get(secret):
+            pass
+
+    async with client.get("/metrics") as answer:
+        text = await answer.text()
+    assert 'method="other",route="unmatched"' in text
+    assert "canary" not in text
+    assert "PROPFIND" not in text
