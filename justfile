@@ -45,6 +45,11 @@ e2e *args:
 test *args:
     {{run}} pytest -q {{args}}
 
+# Leave under load, 50 times: every stream gets its last event, every exit is 0
+[group("test")]
+exits count="50":
+    SEMANTIC_ACTORS_EXITS={{count}} {{run}} pytest -q -m e2e tests/e2e/test_drain.py
+
 # What CI runs: checks that change nothing, then every test
 [group("test")]
 ci: lint types floors test
@@ -59,7 +64,17 @@ bench-cpu *args:
 serve *args:
     uv run semantic-actors serve {{args}}
 
-# Refresh the pinned, tested set in pyproject.toml
+# Upgrade everything and write the tested set into pyproject.toml
 [group("run")]
 pins:
-    {{run}} python bench/pins.py
+    #!/usr/bin/env python3
+    import re, subprocess
+    from pathlib import Path
+    project = Path("pyproject.toml")
+    text = re.sub(r"(?s)(constraint-dependencies = \[\n).*?(\n?\])", r"\1]", project.read_text(), count=1)
+    project.write_text(text)
+    export = "uv export -qU --no-hashes --no-header --no-annotate --no-emit-project --group dev"
+    lines = subprocess.run(export.split(), check=True, capture_output=True, text=True).stdout.splitlines()
+    pins = sorted(line.strip() for line in lines)
+    block = "".join(f'  "{pin}",\n' for pin in pins)
+    project.write_text(text.replace("constraint-dependencies = [\n]", f"constraint-dependencies = [\n{block}]", 1))

@@ -1,0 +1,1 @@
+"""The roof: settings, the supervision tree, signals, the command line."""

@@ -1,0 +1,100 @@
+"""The command line. Exit codes: 0 done, 1 failed, 2 usage, 69 unreachable, 70 stuck engine."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+from semantic_actors import __version__
+from semantic_actors.daemon import logs
+from semantic_actors.daemon.settings import Settings, load_settings
+from semantic_actors.domain.errors import ConfigurationError, SemanticActorsError
+from semantic_actors.engine import blas
+
+USAGE = 2
+FAILED = 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = load_settings(options.config, _overrides(options))
+    except ConfigurationError as error:
+        return _complain(error, USAGE)
+    logs.configure(settings.log)
+    blas.preload(settings.model.blas)
+    try:
+        return int(options.verb(settings, options))
+    except ConfigurationError as error:
+        return _complain(error, USAGE)
+    except SemanticActorsError as error:
+        return _complain(error, FAILED)
+    except OSError as error:
+        return _complain(error, FAILED)
+
+
+def _complain(error: Exception, code: int) -> int:
+    print(f"semantic-actors: {error}", file=sys.stderr)  # noqa: T201 (the command line's voice)
+    return code
+
+
+def _serve(settings: Settings, _: argparse.Namespace) -> int:
+    from semantic_actors.daemon.serve import serve  # noqa: PLC0415 (BLAS comes before mlx)
+
+    return asyncio.run(serve(settings))
+
+
+def _doctor(settings: Settings, options: argparse.Namespace) -> int:
+    from semantic_actors.daemon.doctor import examine  # noqa: PLC0415 (BLAS comes before mlx)
+
+    return examine(settings, selftest=options.selftest, as_json=options.json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="semantic-actors",
+        description="A daemon that gives every agent session a mind that lasts.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    serve = verbs.add_parser("serve", help="serve a model over HTTP until told to leave")
+    serve.set_defaults(verb=_serve)
+    serve.add_argument("--ram-budget", metavar="SIZE", help="bytes of KV cache, as in 4GiB")
+    doctor = verbs.add_parser("doctor", help="check this machine and say what to do")
+    doctor.set_defaults(verb=_doctor)
+    doctor.add_argument("--selftest", action="store_true", help="run the model and print figures")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    for verb in (serve, doctor):
+        verb.add_argument("--host", help="address to listen on, loopback without keys")
+        verb.add_argument("--port", type=int, help="port, 0 for a free one")
+        verb.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings")
+        verb.add_argument("--model", metavar="DIR_OR_HUB_ID", help="default: the pocket model")
+        verb.add_argument("--adapter", metavar="DIR", help="LoRA weights to apply at load")
+        verb.add_argument("--context", type=int, metavar="N", help="tokens a conversation may hold")
+    return parser
+
+
+_FLAGS = {
+    "host": ("server", "host"),
+    "port": ("server", "port"),
+    "ram_budget": ("memory", "ram_budget"),
+    "model": ("model", "path"),
+    "adapter": ("model", "adapter"),
+    "context": ("model", "context"),
+}
+"""Which setting a flag overrides."""
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    chosen: dict[str, dict[str, Any]] = {}
+    for flag, (section, key) in _FLAGS.items():
+        value = getattr(options, flag, None)
+        if value is not None:
+            chosen.setdefault(section, {})[key] = value
+    return chosen
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""Every setting of the daemon: its type, unit, default and bounds.
+
+`configs/semantic-actors.toml` shows them all with their defaults. Flags of the command line win
+over the file, the file over the defaults. An unknown key is an error that names the nearest one.
+"""
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from semantic_actors.domain.errors import ConfigurationError
+
+Size = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?\s*(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")]
+"""A number of bytes with its unit, as in `4GiB`."""
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+_UNITS = {
+    "B": 1,
+    **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)},
+    **{f"{letter}iB": 1024**power for power, letter in enumerate("KMGT", 1)},
+}
+
+
+def size_bytes(size: Size) -> int:
+    """Convert `4GiB` to bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", size)
+    if match is None or match[2] not in _UNITS:
+        message = f"{size!r} is not a size: write a number and one of {', '.join(_UNITS)}"
+        raise ConfigurationError(message)
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+class ServerSettings(_Section, frozen=True):
+    """Where the daemon listens and who may talk to it."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
+    allowed_hosts: tuple[str, ...] = ()
+    keys_file: str = ""
+
+
+class ModelSettings(_Section, frozen=True):
+    """Which model is served, and how it is loaded."""
+
+    path: str = ""
+    adapter: str = ""
+    context: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
+    weights: Literal["auto", "as-is", "float32"] = "auto"
+    blas: str = "auto"
+
+
+class MemorySettings(_Section, frozen=True):
+    """How much memory KV caches may take."""
+
+    ram_budget: Size = "4GiB"
+
+
+class SchedulerSettings(_Section, frozen=True):
+    """How requests share the engine."""
+
+    max_running: Annotated[int, Meta(ge=1, le=1_024)] = 16
+    max_waiting: Annotated[int, Meta(ge=0, le=100_000)] = 256
+    prefill_tokens: Annotated[int, Meta(ge=1, le=65_536)] = 512
+
+
+class LifecycleSettings(_Section, frozen=True):
+    """How the daemon leaves, and when it is given up."""
+
+    drain_budget: Seconds = 20.0
+    step_deadline: Seconds = 120.0
+    loop_deadline: Seconds = 30.0
+
+
+class LogSettings(_Section, frozen=True):
+    """What is logged, to stderr, and in which form."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Settings(_Section, frozen=True):
+    """All settings."""
+
+    server: ServerSettings = ServerSettings()
+    model: ModelSettings = ModelSettings()
+    memory: MemorySettings = MemorySettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    lifecycle: LifecycleSettings = LifecycleSettings()
+    log: LogSettings = LogSettings()
+
+
+def load_settings(path: Path | None, overrides: dict[str, dict[str, Any]]) -> Settings:
+    """Read the file, if any, and lay `overrides` (section -> key -> value) over it."""
+    table = _read(path) if path is not None else {}
+    _refuse_unknown(table)
+    for section, values in overrides.items():
+        table[section] = {**table.get(section, {}), **values}
+    try:
+        settings = msgspec.convert(table, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(_explain(str(error), table)) from None
+    size_bytes(settings.memory.ram_budget)
+    return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"cannot read the configuration {path}: {error.strerror}"
+        raise ConfigurationError(message) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = f"the configuration {path} is not TOML: {error}"
+        raise ConfigurationError(message) from None
+
+
+def _refuse_unknown(table: dict[str, Any]) -> None:
+    known = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    for section, values in table.items():
+        if section not in known:
+            raise ConfigurationError(_unknown(f"[{section}]", section, list(known)))
+        names = [field.name for field in msgspec.structs.fields(known[section])]
+        for key in values if isinstance(values, dict) else ():
+            if key not in names:
+                raise ConfigurationError(_unknown(f"{section}.{key}", key, names))
+
+
+def _unknown(shown: str, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    return f"unknown setting {shown}: {hint}"
+
+
+def _explain(error: str, table: dict[str, Any]) -> str:
+    """Add the offending value to msgspec's message, which has path and bound."""
+    match = re.search(r"\$\.(\w+)(?:\.(\w+))?", error)
+    if match is None:
+        return error
+    value: Any = table.get(match[1])
+    if match[2] and isinstance(value, dict):
+        value = value.get(match[2])
+    where = ".".join(part for part in match.groups() if part)
+    reason = error.split(" - at ", maxsplit=1)[0]
+    return f"setting {where} = {value!r}: {reason}"

@@ -1,0 +1,99 @@
+"""The whole supervision tree on one screen.
+
+    root                       one_for_one, 3 restarts in 60 s; above it systemd or launchd
+    ├─ scheduler   permanent   an instance is an epoch; owns the KV pool and the engine's attention
+    ├─ sessions                one temporary child per agent session; they watch the scheduler
+    └─ api         5 in 60 s
+       └─ http     permanent   the listener
+
+Started in this order, stopped in reverse. Restarts are per branch: when the scheduler dies, streams
+stay open, and the sessions submit again to its successor. The engine thread and the weights belong
+to the house, not to an actor, and so outlive them all.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from semantic_actors.actors import Actor, ChildSpec, Message, StopReason, Supervisor
+from semantic_actors.api import Access, HttpServer
+from semantic_actors.engine.protocol import Engine
+from semantic_actors.scheduling import BatchLimits, Scheduler
+from semantic_actors.sessions import Directory, ModelCard
+from semantic_actors.text import Codec
+
+CLOSE_GRACE_S = 2.0
+"""Seconds the listener gives open connections when it stops."""
+
+
+class Listener(Actor[Message]):
+    """Keeps the HTTP server up while it lives; it takes no messages."""
+
+    def __init__(self, server: HttpServer, address: "Address") -> None:
+        self._server = server
+        self._address = address
+
+    async def on_start(self) -> None:
+        """Bind and listen; a free port once chosen is kept over restarts."""
+        address = self._address
+        address.port = await self._server.start(address.host, address.port)
+        address.announce()
+
+    async def on_stop(self, reason: StopReason) -> None:
+        """Close the listener and what is still connected."""
+        del reason
+        await self._server.stop(CLOSE_GRACE_S)
+
+
+@dataclass(slots=True)
+class Address:
+    """Where the listener listens; `port` 0 becomes the one that the system gave."""
+
+    host: str
+    port: int
+    ready: Callable[[str], None]
+
+    def announce(self) -> None:
+        """Say once that requests are served."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        self.ready(f"http://{host}:{self.port}")
+        self.ready = lambda _: None
+
+
+class House:
+    """The tree and the things in it that the daemon talks to."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        codec: Codec,
+        text_thread: Executor,
+        model: ModelCard,
+        limits: BatchLimits,
+        pool_bytes: int,
+        access: Access,
+        address: Address,
+    ) -> None:
+        self.root = Supervisor(
+            "root",
+            [
+                ChildSpec("scheduler", lambda: Scheduler(engine, limits, pool_bytes)),
+                ChildSpec("sessions", lambda: Supervisor("sessions")),
+                ChildSpec("api", self._api),
+            ],
+        )
+        self.directory = Directory(
+            spawn=lambda spec: self.root.branch("sessions").spawn(spec),
+            statistics=self.root.statistics,
+            scheduler=self.root.ref("scheduler"),
+            codec=codec,
+            text_thread=text_thread,
+            model=model,
+        )
+        self.server = HttpServer(self.directory, access)
+        self._address = address
+
+    def _api(self) -> Supervisor:
+        http = ChildSpec("http", lambda: Listener(self.server, self._address))
+        return Supervisor("api", [http], intensity=5)

@@ -1,0 +1,45 @@
+"""Laws of signals, on virtual time."""
+
+import asyncio
+import signal
+
+from semantic_actors.daemon.signals import KILLED, Signals
+from tests import sim
+
+
+@sim.simulated
+async def test_signals_of_one_kind_within_a_second_count_as_one() -> None:
+    """`uv run` delivers each signal twice: that is one drain, not a hastened one."""
+    signals = Signals()
+
+    signals.received(signal.SIGTERM)
+    await asyncio.sleep(0.5)
+    signals.received(signal.SIGTERM)
+
+    assert signals.drain.is_set()
+    assert not signals.hasten.is_set()
+
+
+@sim.simulated
+async def test_the_second_hastens_and_the_third_ends() -> None:
+    """Signals a second apart escalate."""
+    codes: list[int] = []
+    signals = Signals(codes.append)
+
+    for _ in range(3):
+        signals.received(signal.SIGTERM)
+        await asyncio.sleep(1.5)
+
+    assert signals.hasten.is_set()
+    assert codes == [KILLED]
+
+
+@sim.simulated
+async def test_another_kind_of_signal_counts_at_once() -> None:
+    """Ctrl-C right after a SIGTERM is a second wish."""
+    signals = Signals()
+
+    signals.received(signal.SIGTERM)
+    signals.received(signal.SIGINT)
+
+    assert signals.hasten.is_set()
