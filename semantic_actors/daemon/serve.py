@@ -91,6 +91,7 @@ def _house(
     for note in info.notes:
         log.info("model_loaded", model=model_name(settings), note=note)
     limits = BatchLimits(
+        vocabulary=info.vocabulary,
         context=info.context,
         max_running=settings.scheduler.max_running,
         max_waiting=settings.scheduler.max_waiting,

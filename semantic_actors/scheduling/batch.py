@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import msgspec
 
-from semantic_actors.domain.errors import NeverFits, Overloaded, PromptTooLong
+from semantic_actors.domain.errors import InvalidRequest, NeverFits, Overloaded, PromptTooLong
 from semantic_actors.domain.ids import CacheId, SequenceId, TokenIds
 from semantic_actors.engine.protocol import (
     Fed,
@@ -35,8 +35,9 @@ CACHE_IDS = itertools.count(1)
 
 
 class BatchLimits(msgspec.Struct, frozen=True):
-    """Settings of the batch loop. `context` in tokens per sequence."""
+    """Bounds of the batch loop. `context` in tokens per sequence, `vocabulary` in ids."""
 
+    vocabulary: int
     context: int
     max_running: int
     max_waiting: int
@@ -103,6 +104,12 @@ class Batch:
 
     def submit(self, sequence: Sequence, *, expected_wait_s: float = 1.0) -> None:
         """Queue a sequence, or raise the `Rejected` that says why not."""
+        if max(sequence.tokens) >= self._limits.vocabulary:
+            message = (
+                f"the prompt has token {max(sequence.tokens)}, "
+                f"the model knows {self._limits.vocabulary}: its tokenizer is not the model's own"
+            )
+            raise InvalidRequest(message)
         if len(sequence.tokens) >= self._limits.context:
             raise PromptTooLong(len(sequence.tokens), self._limits.context - 1)
         if reservation(sequence, self.pool, self._footprint) is None:

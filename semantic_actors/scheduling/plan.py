@@ -218,10 +218,11 @@ def _admission(sequence: Sequence, view: View, ledger: _Ledger) -> Admission | N
     match = view.pool.match(sequence.principal, tuple(sequence.tokens), without=gone)
     if match is None:
         return Admission(sequence.id, tokens) if ledger.claim(need) else None
-    if not (match.idle and match.whole) and ledger.claim(need, keeping=match.cache):
+    takeable = match.cache in ledger.idle  # it is not if another admission copies it
+    if not (takeable and match.whole) and ledger.claim(need, keeping=match.cache):
         ledger.idle.pop(match.cache, None)
         return Admission(sequence.id, tokens, match)
-    if match.idle and ledger.claim_by_taking(need, match.cache):
+    if takeable and ledger.claim_by_taking(need, match.cache):
         return Admission(sequence.id, tokens, match, take=True)
     return None
 

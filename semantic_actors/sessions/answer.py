@@ -47,7 +47,8 @@ from semantic_actors.sessions.turn import Turn
 from semantic_actors.text import OutputDecoder, Piece, StopHit
 
 ATTEMPTS = 3
-"""Failures of a sequence in a row, without a new token, that end its turn."""
+"""Deaths of a running sequence in a row, without a new token, that end its turn. One that takes
+the whole engine down each time is given up before the supervisor gives up the scheduler."""
 
 
 class Ports(Protocol):
@@ -165,10 +166,8 @@ class Answer:
             case Generated(tokens=tokens, finish=finish):
                 self._failures = 0
                 self._extend(tokens, finish)
-            case SequenceFailed():
+            case SequenceFailed() | SchedulerRestarted():
                 self._try_again()
-            case SchedulerRestarted():
-                self._submit()
             case _:
                 self._leave_if_told(message)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semantic_actors.domain.errors import NeverFits, Overloaded, PromptTooLong
+from semantic_actors.domain.errors import InvalidRequest, NeverFits, Overloaded, PromptTooLong
 from semantic_actors.domain.ids import LOCAL, Principal, SequenceId, TokenIds
 from semantic_actors.domain.request import Sampling
 from semantic_actors.engine import FakeBackend, Footprint, hashed_token
@@ -69,6 +69,7 @@ class Rig:
 
     def __post_init__(self) -> None:
         limits = BatchLimits(
+            vocabulary=VOCABULARY,
             context=self.context,
             max_running=self.max_running,
             max_waiting=self.max_waiting,
@@ -217,6 +218,14 @@ def test_a_prompt_beyond_the_context_is_refused_with_both_numbers() -> None:
 
     with pytest.raises(PromptTooLong, match="prompt is too long: 400 tokens > 399 maximum"):
         rig.batch.submit(sequence(1, (1,) * 400))
+
+
+def test_a_token_that_the_model_does_not_know_is_refused() -> None:
+    """A tokenizer with more ids than the model has must not reach the engine."""
+    rig = Rig()
+
+    with pytest.raises(InvalidRequest, match="token 50, the model knows 50"):
+        rig.batch.submit(sequence(1, (1, 50)))
 
 
 def test_a_prompt_that_can_never_fit_is_refused_before_any_work() -> None:

@@ -125,7 +125,9 @@ async def house(
     """Run a house for the length of a test and take it down in order."""
     backend = FakeBackend(vocabulary=VOCABULARY, context=CONTEXT, think=thinks)
     engine = InlineEngine(backend, before=before)
-    limits = BatchLimits(context=CONTEXT, max_running=8, max_waiting=64, prefill_tokens=64)
+    limits = BatchLimits(
+        vocabulary=VOCABULARY, context=CONTEXT, max_running=8, max_waiting=64, prefill_tokens=64
+    )
     root = Supervisor(
         "root",
         [

@@ -122,6 +122,22 @@ async def test_a_turn_the_engine_always_fails_on_ends_and_harms_nobody() -> None
         assert rig.root.statistics().restarts == 0
 
 
+async def test_a_turn_that_kills_the_engine_each_time_is_given_up() -> None:
+    """The house outlives a prompt that no engine survives, and answers the next one."""
+
+    def deadly(plan: Plan) -> None:
+        if any(ord("!") in feed.tokens for feed in plan.feeds):
+            message = "deadly"
+            raise RuntimeError(message)
+
+    async with house(before=deadly) as rig:
+        with pytest.raises(TurnFailed, match="3 times in a row"):
+            await rig.say("bad!", session="bad")
+
+        assert answer("good") == (await rig.say("good", session="good"))[0]
+        assert rig.root.statistics().restarts == 3
+
+
 async def test_a_cancelled_turn_frees_its_memory() -> None:
     """Nothing is pinned once a reader has left, and its prefix stays for reuse."""
     async with house(thinks=lambda _: ord("x")) as rig:
