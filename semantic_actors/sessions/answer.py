@@ -67,7 +67,7 @@ class Ports(Protocol):
         ...
 
     def completed(self, answer: "Answer") -> None:
-        """The model's own end was reached: the answer may be remembered."""
+        """The text is all that was generated: the answer may be remembered."""
         ...
 
 
@@ -123,6 +123,8 @@ class Answer:
     def rendering(self, message: TurnMessage) -> None:
         """The prompt is being tokenized."""
         match message:
+            case Rendered() if self._reply.abandoned:
+                self._fail(TurnFailed("the client left"))
             case Rendered(tokens=tokens):
                 self.tokens = list(tokens)
                 self._prompt_tokens = len(tokens)

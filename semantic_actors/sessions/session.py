@@ -137,7 +137,7 @@ class Session(Actor[SessionMessage]):
             log.debug("abort_after_scheduler")
 
     def completed(self, answer: Answer) -> None:
-        """Remember the ids of an answer that the model ended itself."""
+        """Remember the ids of an answer of which nothing was cut off."""
         prompt = answer.generation.prompt
         if isinstance(prompt, ChatPrompt):
             tokens = tuple(t for t in answer.generated if t not in self._codec.eos_ids)

@@ -1,0 +1,224 @@
+"""Every message in every state of a turn."""
+
+from typing import Any, cast
+
+import pytest
+
+from semantic_actors.actors import Deferred
+from semantic_actors.domain.errors import Draining, InvalidRequest, Overloaded, TurnFailed
+from semantic_actors.domain.ids import SequenceId, SessionId, TurnId
+from semantic_actors.domain.request import Generation, TextPrompt
+from semantic_actors.domain.stream import Failed
+from semantic_actors.scheduling import Accepted, Admitted, Generated, Refused, SequenceFailed
+from semantic_actors.sessions import Turn
+from semantic_actors.sessions.answer import ATTEMPTS, Answer, Ports
+from semantic_actors.sessions.messages import (
+    CancelTurn,
+    CutTurns,
+    Rendered,
+    RenderFailed,
+    SchedulerRestarted,
+    TurnMessage,
+)
+from semantic_actors.text import OutputDecoder
+from tests.sessions.rig import END, LetterDecoder
+
+TURN = TurnId(1)
+NOW = SequenceId(1)
+
+
+class Reply:
+    """Stands for the deferred reply; remembers what became of it."""
+
+    def __init__(self) -> None:
+        self.abandoned = False
+        self.outcome: object = None
+
+    def resolve(self, value: object) -> None:
+        """Take the answer."""
+        self.outcome = value
+
+    def reject(self, error: Exception) -> None:
+        """Take the refusal."""
+        self.outcome = self.outcome or error
+
+
+class Recorder:
+    """Stands for the session; remembers what it was asked to do."""
+
+    def __init__(self) -> None:
+        self.submitted: list[list[int]] = []
+        self.aborted: list[SequenceId] = []
+        self.remembered: list[str] = []
+        self.refusal: Exception | None = None
+
+    def decoder(self, generation: Generation) -> OutputDecoder:
+        """Decode letters."""
+        return cast("OutputDecoder", LetterDecoder(generation.stop))
+
+    def submit(self, answer: Answer) -> SequenceId:
+        """Number the submissions."""
+        if self.refusal is not None:
+            raise self.refusal
+        self.submitted.append(list(answer.tokens))
+        return SequenceId(len(self.submitted))
+
+    def abort(self, sequence: SequenceId) -> None:
+        """Note it."""
+        self.aborted.append(sequence)
+
+    def completed(self, answer: Answer) -> None:
+        """Note it."""
+        self.remembered.append(answer.text)
+
+
+class Stage:
+    """An answer brought to a state."""
+
+    def __init__(self, state: str, *, stop: tuple[str, ...] = ()) -> None:
+        self.ports = Recorder()
+        self.reply = Reply()
+        self.turn = Turn(TURN, SessionId("s"), lambda: None)
+        self.answer = Answer(
+            self.turn,
+            Generation(TextPrompt("ab"), stop=stop),
+            cast("Deferred[Turn]", self.reply),
+            cast("Ports", self.ports),
+        )
+        path: dict[str, TurnMessage] = {
+            "rendering": Rendered(TURN, (97, 98)),
+            "submitting": Accepted(NOW),
+            "queued": Admitted(NOW, 1),
+            "generating": Generated(NOW, (END,), "stop"),
+        }
+        while self.state != state:
+            self.answer.state(path[self.state])
+
+    @property
+    def state(self) -> str:
+        """The name of the state's method."""
+        return self.answer.state.__name__.strip("_")
+
+    def events(self) -> list[Any]:
+        """What the reader has not read."""
+        return list(self.turn._events)
+
+
+ERROR = InvalidRequest("no")
+MESSAGES: dict[str, TurnMessage] = {
+    "rendered": Rendered(TURN, (97, 98)),
+    "render failed": RenderFailed(TURN, ERROR),
+    "accepted": Accepted(NOW),
+    "refused": Refused(NOW, ERROR),
+    "admitted": Admitted(NOW, 1),
+    "generated": Generated(NOW, (99,)),
+    "finished": Generated(NOW, (99, END), "stop"),
+    "sequence failed": SequenceFailed(NOW, "x"),
+    "scheduler restarted": SchedulerRestarted(),
+    "cancel": CancelTurn(TURN),
+    "cut": CutTurns(Draining()),
+}
+TABLE = {
+    "rendering": {"rendered": "submitting", "render failed": "ended"},
+    "submitting": {"accepted": "queued", "refused": "ended"},
+    "queued": {"admitted": "generating", "sequence failed": "submitting"}
+    | {"scheduler restarted": "submitting"},
+    "generating": {"finished": "ended", "sequence failed": "submitting"}
+    | {"scheduler restarted": "submitting"},
+    "ended": {},
+}
+"""Where each message leads; `cancel` and `cut` end every state, the rest change nothing."""
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+@pytest.mark.parametrize("state", TABLE)
+def test_every_message_in_every_state(state: str, message: str) -> None:
+    """The table says where it leads."""
+    stage = Stage(state)
+
+    stage.answer.state(MESSAGES[message])
+
+    default = "ended" if message in ("cancel", "cut") else state
+    assert stage.state == TABLE[state].get(message, default)
+
+
+@pytest.mark.parametrize("state", ["submitting", "queued", "generating"])
+@pytest.mark.parametrize("message", ["cancel", "cut"])
+def test_an_order_to_leave_stops_the_sequence(state: str, message: str) -> None:
+    """The engine does not go on for a turn that has ended; the reader is told."""
+    stage = Stage(state)
+
+    stage.answer.state(MESSAGES[message])
+
+    assert stage.ports.aborted == [NOW]
+    assert isinstance(stage.events()[-1], Failed)
+
+
+def test_a_death_submits_what_was_generated_again() -> None:
+    """The new sequence goes on from the prompt and every token that came."""
+    stage = Stage("generating")
+    stage.answer.state(Generated(NOW, (99, 100)))
+
+    stage.answer.state(SchedulerRestarted())
+
+    assert stage.ports.submitted == [[97, 98], [97, 98, 99, 100]]
+
+
+def test_deaths_in_a_row_end_the_turn_and_a_token_between_them_forgives() -> None:
+    """Only failures without any progress add up."""
+    stage = Stage("generating")
+    for _ in range(ATTEMPTS - 1):
+        stage.answer.state(SequenceFailed(NOW, "x"))
+        stage.answer.state(Accepted(NOW))
+        stage.answer.state(Admitted(NOW, 1))
+    stage.answer.state(Generated(NOW, (99,)))
+    for _ in range(ATTEMPTS - 1):
+        stage.answer.state(SequenceFailed(NOW, "x"))
+        stage.answer.state(Accepted(NOW))
+        stage.answer.state(Admitted(NOW, 1))
+    assert stage.state == "generating"
+
+    stage.answer.state(SequenceFailed(NOW, "x"))
+
+    assert stage.state == "ended"
+    assert isinstance(stage.events()[-1].error, TurnFailed)
+
+
+def test_a_reader_who_left_while_the_prompt_was_rendered_costs_no_submission() -> None:
+    """Nothing reaches the scheduler for nobody."""
+    stage = Stage("rendering")
+    stage.reply.abandoned = True
+
+    stage.answer.state(MESSAGES["rendered"])
+
+    assert (stage.state, stage.ports.submitted) == ("ended", [])
+
+
+def test_a_reader_who_left_while_it_was_submitted_stops_the_sequence() -> None:
+    """The scheduler is told at once."""
+    stage = Stage("submitting")
+    stage.reply.abandoned = True
+
+    stage.answer.state(Accepted(NOW))
+
+    assert (stage.state, stage.ports.aborted) == ("ended", [NOW])
+
+
+def test_a_full_scheduler_is_the_answer_to_the_asker() -> None:
+    """The refusal reaches who asked, before anything was streamed."""
+    stage = Stage("rendering")
+    stage.ports.refusal = Overloaded("full", retry_after_s=1)
+
+    stage.answer.state(MESSAGES["rendered"])
+
+    assert stage.reply.outcome is stage.ports.refusal
+
+
+def test_only_a_whole_answer_is_remembered() -> None:
+    """One cut by a stop string would not be the text that its ids say."""
+    whole, cut = Stage("generating"), Stage("generating", stop=("c",))
+
+    for stage in (whole, cut):
+        stage.answer.state(MESSAGES["finished"])
+
+    assert (whole.ports.remembered, cut.ports.remembered) == (["c"], [])
