@@ -1,11 +1,12 @@
 """A bounded mailbox of two lanes; it belongs to a ref and survives restarts of the actor.
 
     tell --put--------------> | lane: at most `capacity` | --pop--> actor
-    ask  --put_when_room----> | line | -> lane, as room comes, first come first served
+    ask, post --put_when_room-> | line | -> lane, as room comes, first come first served
 
 Nothing is ever dropped silently: `put` raises, and who stands in the line is an asker (with a
-deadline, and out of the line as soon as it gives up) or a kernel event of the actor's own making
-(outcome of a pipe, timer, news of a restart), so the line is as bounded as those are.
+deadline, and out of the line as soon as it gives up), a message whose sender bounds it, or a
+kernel event of the actor's own making (outcome of a pipe, timer, news of a restart), so the line
+is as bounded as those are.
 """
 
 import asyncio

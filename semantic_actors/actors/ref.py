@@ -42,6 +42,14 @@ class ActorRef(Generic[M_contra]):
         """Leave a message; never blocks. Raises MailboxFull or ActorStopped."""
         self._cell.mailbox.put(Envelope(message, current_request()))
 
+    def post(self, message: M_contra) -> None:
+        """Leave a message that must arrive; where the lane is full it stands in line for room.
+
+        The line has no bound of its own: post only what is bounded elsewhere, such as the outcome
+        of work that goes one at a time. Raises ActorStopped.
+        """
+        self._cell.mailbox.put_when_room(Envelope(message, current_request()))
+
     async def ask(self, request: Request[R], *, timeout: float) -> R:  # noqa: ASYNC109
         """Wait for the actor's answer, for room in its mailbox too, at most `timeout` seconds.
 

@@ -17,7 +17,7 @@ import psutil
 
 from semantic_actors.daemon.port import refusal
 from semantic_actors.daemon.settings import Settings, size_bytes
-from semantic_actors.domain.errors import SemanticActorsError
+from semantic_actors.domain.errors import ConfigurationError, SemanticActorsError
 from semantic_actors.domain.ids import CacheId
 from semantic_actors.domain.request import GREEDY
 from semantic_actors.engine import Backend, Fed, Feed, Plan, Start, blas, pocket_path
@@ -110,19 +110,15 @@ def _port(settings: Settings) -> Iterator[Finding]:
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
-    if not settings.server.keys_file:
-        yield Finding("keys", "ok", "none needed on loopback")
-        return
-    path = Path(settings.server.keys_file)
+    from semantic_actors.daemon.serve import admission  # noqa: PLC0415 (BLAS comes before mlx)
+
     try:
-        mode = path.stat().st_mode & 0o777
-    except OSError as error:
-        yield Finding("keys", "failed", f"{path}: {error.strerror}")
+        keys = admission(settings).keys
+    except ConfigurationError as error:
+        yield Finding("keys", "failed", str(error))
         return
-    if mode & 0o077:
-        yield Finding("keys", "failed", f"{path} has mode {mode:04o}", f"chmod 600 {path}")
-    else:
-        yield Finding("keys", "ok", str(path))
+    found = f"{len(keys)} in {settings.server.keys_file}" if keys else "none needed on loopback"
+    yield Finding("keys", "ok", found)
 
 
 def _selftest(settings: Settings) -> Iterator[Finding]:

@@ -9,7 +9,8 @@ A second signal jumps to `cut`.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 
@@ -21,23 +22,30 @@ CUT_SHARE = 0.7
 log = structlog.get_logger(__name__)
 
 
-async def drain(house: House, budget_s: float, hasten: asyncio.Event) -> None:
-    """Bring the house down in order; returns when nothing runs any more or the budget is spent."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+async def drain(house: House, budget_s: float, hasten: asyncio.Event) -> float:
+    """Bring the house down in order; the tree may still be stopping when this returns.
+
+    Returns the loop time at which the budget is spent.
+    """
+    began = asyncio.get_running_loop().time()
     log.info("drain_began", budget_s=budget_s)
     house.directory.refuse()
     finished = await _either(house.server.quiet(), hasten, began + FINISH_SHARE * budget_s)
     if not finished:
         log.info("streams_cut")
         house.directory.cut()
-        await _either(house.server.quiet(), asyncio.Event(), began + CUT_SHARE * budget_s)
+        await _either(house.server.quiet(), None, began + CUT_SHARE * budget_s)
     house.root.drain(began + budget_s)
+    return began + budget_s
 
 
-async def _either(work: Awaitable[object], event: asyncio.Event, deadline: float) -> bool:
+async def _either(
+    work: Coroutine[Any, Any, None], event: asyncio.Event | None, deadline: float
+) -> bool:
     """Wait for `work` until `event` or `deadline` (loop time); say whether it was done."""
-    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(event.wait())]
+    tasks = [asyncio.ensure_future(work)]
+    if event is not None:
+        tasks.append(asyncio.ensure_future(_happened(event)))
     left = deadline - asyncio.get_running_loop().time()
     done, pending = await asyncio.wait(
         tasks, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED
@@ -46,3 +54,7 @@ async def _either(work: Awaitable[object], event: asyncio.Event, deadline: float
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)
     return tasks[0] in done
+
+
+async def _happened(event: asyncio.Event) -> None:
+    await event.wait()

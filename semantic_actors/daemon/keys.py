@@ -1,8 +1,9 @@
-"""The keys file: one `name: key` per line; `#` begins a comment.
+"""The keys file: one `name: key` per line; `#` after white space begins a comment.
 
 The name is the principal: sessions and caches are shared within it, never across.
 """
 
+import re
 import stat
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def read_keys(path: Path) -> dict[str, str]:
         raise ConfigurationError(message)
     keys: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        entry = line.partition("#")[0].strip()
+        entry = re.sub(r"(^|\s)#.*", "", line).strip()
         if not entry:
             continue
         name, colon, key = (part.strip() for part in entry.partition(":"))

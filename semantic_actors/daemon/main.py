@@ -9,6 +9,7 @@ from typing import Any
 from semantic_actors import __version__
 from semantic_actors.daemon import logs
 from semantic_actors.daemon.settings import Settings, load_settings
+from semantic_actors.daemon.signals import Signals
 from semantic_actors.domain.errors import ConfigurationError, SemanticActorsError
 from semantic_actors.engine import blas
 
@@ -41,9 +42,11 @@ def _complain(error: Exception, code: int) -> int:
 
 
 def _serve(settings: Settings, _: argparse.Namespace) -> int:
-    from semantic_actors.daemon.serve import serve  # noqa: PLC0415 (BLAS comes before mlx)
+    signals = Signals()  # from here on a signal is a wish to leave, not a sudden end
+    with signals.early():
+        from semantic_actors.daemon.serve import serve  # noqa: PLC0415 (BLAS comes before mlx)
 
-    return asyncio.run(serve(settings))
+        return asyncio.run(serve(settings, signals))
 
 
 def _doctor(settings: Settings, options: argparse.Namespace) -> int:
@@ -56,16 +59,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="semantic-actors",
         description="A daemon that gives every agent session a mind that lasts.",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    serve = verbs.add_parser("serve", help="serve a model over HTTP until told to leave")
+    serve = verbs.add_parser(
+        "serve", help="serve a model over HTTP until told to leave", allow_abbrev=False
+    )
     serve.set_defaults(verb=_serve)
     serve.add_argument("--ram-budget", metavar="SIZE", help="bytes of KV cache, as in 4GiB")
-    doctor = verbs.add_parser("doctor", help="check this machine and say what to do")
+    doctor = verbs.add_parser(
+        "doctor", help="check this machine and say what to do", allow_abbrev=False
+    )
     doctor.set_defaults(verb=_doctor)
     doctor.add_argument("--selftest", action="store_true", help="run the model and print figures")
-    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    doctor.add_argument("--json", action="store_true", help="print a JSON array of findings")
     for verb in (serve, doctor):
         verb.add_argument("--host", help="address to listen on, loopback without keys")
         verb.add_argument("--port", type=int, help="port, 0 for a free one")

@@ -1,10 +1,8 @@
 """`semantic-actors serve`: from settings to a house that answers, and back to nothing."""
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import structlog
@@ -21,15 +19,16 @@ from semantic_actors.domain.errors import SemanticActorsError
 from semantic_actors.engine import EXIT_STUCK, Backend, EngineThread, Watchdog, pocket_path
 from semantic_actors.scheduling import BatchLimits
 from semantic_actors.sessions import ModelCard
-from semantic_actors.text import Codec
+from semantic_actors.text import Codec, TextThread
 
 ENGINE_STOP_S = 5.0
-"""Seconds the engine thread has to leave."""
+"""Seconds the engine thread has to leave, at least: what is left of a drain's budget if more."""
 
 BEAT_S = 1.0
 """Seconds between two beats of the event loop for the watchdog."""
 
-FAILED = 1
+GAVE_UP = 1
+"""Exit code when something failed too often to be restarted."""
 
 log = structlog.get_logger(__name__)
 
@@ -55,41 +54,87 @@ def model_name(settings: Settings) -> str:
     return path.resolve().name if path.is_dir() else settings.model.path
 
 
-async def serve(settings: Settings) -> int:
-    """Run until told to leave; returns the exit code. Raises what refuses to start."""
-    access = _access(settings)
-    signals = Signals()
-    signals.install()
-    async with _engine(lambda: open_model(settings), settings) as engine:
-        with ThreadPoolExecutor(1, thread_name_prefix="text") as text_thread:
-            loop = asyncio.get_running_loop()
-            codec = await loop.run_in_executor(text_thread, Codec.load, engine.info.folder)
-            house = _house(settings, engine, codec, text_thread, access)
-            return await _live(house, settings, signals)
-
-
-def _access(settings: Settings) -> Access:
-    """Who may talk to us; refuses an open door before anything is loaded."""
+def admission(settings: Settings) -> Access:
+    """Who may talk to us. Raises `ConfigurationError` rather than leave a door open."""
     server = settings.server
-    keys = read_keys(Path(server.keys_file)) if server.keys_file else {}
+    keys = read_keys(Path(server.keys_file).expanduser()) if server.keys_file else {}
     access = Access(hosts=frozenset(server.allowed_hosts), keys=keys)
     access.check_bind(server.host)
-    if refused := refusal(server.host, server.port):
-        message = f"cannot listen on {server.host}:{server.port}: {refused}"
-        raise CannotListen(message)
     return access
+
+
+async def serve(settings: Settings, signals: Signals) -> int:
+    """Run until told to leave; returns the exit code. Raises what refuses to start."""
+    signals.install()
+    access = admission(settings)
+    if refused := refusal(settings.server.host, settings.server.port):
+        message = f"cannot listen on {settings.server.host}:{settings.server.port}: {refused}"
+        raise CannotListen(message)
+    engine = EngineThread(lambda: open_model(settings), asyncio.get_running_loop())
+    leave_by = 0.0
+    try:
+        if not await _loaded(engine, signals):
+            return 0
+        with _Watch(engine, settings):
+            code, leave_by = await _live(settings, access, engine, signals)
+            return code
+    finally:
+        await _stop(engine, leave_by)
+
+
+async def _loaded(engine: EngineThread, signals: Signals) -> bool:
+    """Load the model; False if told to leave before it is there."""
+    loading = asyncio.ensure_future(engine.start())
+    told = asyncio.ensure_future(signals.drain.wait())
+    await asyncio.wait((loading, told), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if loading.done():
+        await loading
+        return True
+    log.info("left_while_loading")
+    loading.cancel()
+    return False
+
+
+async def _live(
+    settings: Settings, access: Access, engine: EngineThread, signals: Signals
+) -> tuple[int, float]:
+    """Run the house until it is drained or gives up.
+
+    Returns the exit code, and the loop time by which to be gone.
+    """
+    loop = asyncio.get_running_loop()
+    text_thread = TextThread()
+    try:
+        codec = await loop.run_in_executor(text_thread, Codec.load, engine.info.folder)
+        house = _house(settings, engine, codec, text_thread, access)
+        running = asyncio.ensure_future(house.root.run())
+        told = asyncio.ensure_future(signals.drain.wait())
+        await asyncio.wait((running, told), return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        leave_by = loop.time()
+        if not running.done():
+            leave_by = await drain(house, settings.lifecycle.drain_budget, signals.hasten)
+        await running
+    except RestartIntensityExceeded as error:
+        log.critical("gave_up", reason=str(error), cause=repr(error.__cause__))
+        return GAVE_UP, loop.time()
+    finally:
+        text_thread.shutdown(wait=False)
+    log.info("drained", dead_letters=house.root.statistics().dead_letters)
+    return 0, loop.time() if signals.hasten.is_set() else leave_by
 
 
 def _house(
     settings: Settings,
     engine: EngineThread,
     codec: Codec,
-    text_thread: ThreadPoolExecutor,
+    text_thread: TextThread,
     access: Access,
 ) -> House:
     info = engine.info
-    for note in info.notes:
-        log.info("model_loaded", model=model_name(settings), note=note)
+    name = model_name(settings)
+    log.info("model_loaded", model=name, family=info.family, device=info.device, notes=info.notes)
     limits = BatchLimits(
         vocabulary=info.vocabulary,
         context=info.context,
@@ -101,7 +146,7 @@ def _house(
         engine=engine,
         codec=codec,
         text_thread=text_thread,
-        model=ModelCard(model_name(settings), info.context, int(time.time())),
+        model=ModelCard(name, info.context, int(time.time())),
         limits=limits,
         pool_bytes=size_bytes(settings.memory.ram_budget),
         access=access,
@@ -113,60 +158,37 @@ def _say_ready(url: str) -> None:
     print(f"ready {url}", flush=True)  # noqa: T201 (the contract with whoever started us)
 
 
-async def _live(house: House, settings: Settings, signals: Signals) -> int:
-    """Run the tree; a signal drains it. A tree that gives up is exit code 1."""
-    running = asyncio.ensure_future(house.root.run())
-    told = asyncio.ensure_future(signals.drain.wait())
-    await asyncio.wait((running, told), return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
-    if not running.done():
-        await drain(house, settings.lifecycle.drain_budget, signals.hasten)
-    try:
-        await running
-    except RestartIntensityExceeded as error:
-        log.critical("gave_up", reason=str(error), cause=repr(error.__cause__))
-        return FAILED
-    log.info("drained", dead_letters=house.root.statistics().dead_letters)
-    return 0
+async def _stop(engine: EngineThread, leave_by: float) -> None:
+    """End the engine thread. One that is stuck in native code cannot be joined, only left."""
+    left = leave_by - asyncio.get_running_loop().time()
+    if not await engine.stop(max(ENGINE_STOP_S, left)):
+        log.error("engine_stuck")
+        os._exit(EXIT_STUCK)
 
 
-@asynccontextmanager
-async def _engine(load: Callable[[], Backend], settings: Settings) -> AsyncIterator[EngineThread]:
-    """The engine thread and its watchdog. A thread that does not leave ends the process."""
-    loop = asyncio.get_running_loop()
-    engine = EngineThread(load, loop)
-    await engine.start()
-    beat = _Beat(loop)
-    watchdog = Watchdog(
-        lambda: engine.busy_since,
-        lambda: beat.last,
-        settings.lifecycle.step_deadline,
-        settings.lifecycle.loop_deadline,
-    )
-    watchdog.start()
-    try:
-        yield engine
-    finally:
-        left = await engine.stop(ENGINE_STOP_S)
-        watchdog.stop()
-        beat.stop()
-        if not left:
-            log.error("engine_stuck")
-            raise SystemExit(EXIT_STUCK)
+class _Watch:
+    """The watchdog over engine and event loop, and the heartbeat it listens to."""
 
+    def __init__(self, engine: EngineThread, settings: Settings) -> None:
+        self._last = time.monotonic()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.Handle | None = None
+        self._watchdog = Watchdog(
+            lambda: engine.busy_since,
+            lambda: self._last,
+            settings.lifecycle.step_deadline,
+            settings.lifecycle.loop_deadline,
+        )
 
-class _Beat:
-    """The event loop's heartbeat, read by the watchdog."""
+    def __enter__(self) -> None:
+        self._beat()
+        self._watchdog.start()
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.last = time.monotonic()
-        self._loop = loop
-        self._timer = loop.call_soon(self._beat)
+    def __exit__(self, *_: object) -> None:
+        self._watchdog.stop()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _beat(self) -> None:
-        self.last = time.monotonic()
+        self._last = time.monotonic()
         self._timer = self._loop.call_later(BEAT_S, self._beat)
-
-    def stop(self) -> None:
-        """Beat no more."""
-        self._timer.cancel()

@@ -15,8 +15,11 @@ from msgspec import Meta
 
 from semantic_actors.domain.errors import ConfigurationError
 
-Size = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?\s*(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")]
+Size = Annotated[str, Meta(pattern=r"^\d{1,9}(\.\d{1,9})?\s*(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")]
 """A number of bytes with its unit, as in `4GiB`."""
+
+MIN_RAM_BUDGET_BYTES = 2**20
+"""A pool that holds no conversation serves nobody."""
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -79,7 +82,7 @@ class LifecycleSettings(_Section, frozen=True):
 
     drain_budget: Seconds = 20.0
     step_deadline: Seconds = 120.0
-    loop_deadline: Seconds = 30.0
+    loop_deadline: Annotated[float, Meta(ge=5, le=86_400)] = 30.0
 
 
 class LogSettings(_Section, frozen=True):
@@ -105,12 +108,18 @@ def load_settings(path: Path | None, overrides: dict[str, dict[str, Any]]) -> Se
     table = _read(path) if path is not None else {}
     _refuse_unknown(table)
     for section, values in overrides.items():
-        table[section] = {**table.get(section, {}), **values}
+        if isinstance(table.setdefault(section, {}), dict):
+            table[section] = {**table[section], **values}
     try:
         settings = msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
         raise ConfigurationError(_explain(str(error), table)) from None
-    size_bytes(settings.memory.ram_budget)
+    if size_bytes(settings.memory.ram_budget) < MIN_RAM_BUDGET_BYTES:
+        message = (
+            f"setting memory.ram_budget = {settings.memory.ram_budget!r}: "
+            f"Expected at least {MIN_RAM_BUDGET_BYTES >> 20}MiB"
+        )
+        raise ConfigurationError(message)
     return settings
 
 

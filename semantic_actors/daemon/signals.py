@@ -7,13 +7,13 @@ kind within a second count as one: `uv run` and terminals deliver each of them t
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+KINDS = (signal.SIGTERM, signal.SIGINT)
 
 SAME_SIGNAL_S = 1.0
 """Seconds within which signals of one kind count as one."""
-
-KILLED = 128 + signal.SIGTERM
-"""Exit code after the third signal."""
 
 
 class Signals:
@@ -23,13 +23,30 @@ class Signals:
         self.drain = asyncio.Event()
         self.hasten = asyncio.Event()
         self._leave = leave
+        self._early = False
         self._seen: dict[signal.Signals, float] = {}
+
+    @contextmanager
+    def early(self) -> Iterator[None]:
+        """Before there is a loop, remember the wish to leave; afterwards, put things back."""
+        before = {kind: signal.signal(kind, self._remember) for kind in KINDS}
+        try:
+            yield
+        finally:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
 
     def install(self) -> None:
         """Listen on the running loop."""
         loop = asyncio.get_running_loop()
-        for kind in (signal.SIGTERM, signal.SIGINT):
+        for kind in KINDS:
             loop.add_signal_handler(kind, self.received, kind)
+        if self._early:
+            self.drain.set()
+
+    def _remember(self, kind: int, _: object) -> None:
+        del kind
+        self._early = True
 
     def received(self, kind: signal.Signals) -> None:
         """Count one signal."""
@@ -42,4 +59,4 @@ class Signals:
         elif not self.hasten.is_set():
             self.hasten.set()
         else:
-            self._leave(KILLED)
+            self._leave(128 + kind)

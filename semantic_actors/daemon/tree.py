@@ -11,8 +11,10 @@ stay open, and the sessions submit again to its successor. The engine thread and
 to the house, not to an actor, and so outlive them all.
 """
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from semantic_actors.actors import Actor, ChildSpec, Message, StopReason, Supervisor
@@ -24,25 +26,6 @@ from semantic_actors.text import Codec
 
 CLOSE_GRACE_S = 2.0
 """Seconds the listener gives open connections when it stops."""
-
-
-class Listener(Actor[Message]):
-    """Keeps the HTTP server up while it lives; it takes no messages."""
-
-    def __init__(self, server: HttpServer, address: "Address") -> None:
-        self._server = server
-        self._address = address
-
-    async def on_start(self) -> None:
-        """Bind and listen; a free port once chosen is kept over restarts."""
-        address = self._address
-        address.port = await self._server.start(address.host, address.port)
-        address.announce()
-
-    async def on_stop(self, reason: StopReason) -> None:
-        """Close the listener and what is still connected."""
-        del reason
-        await self._server.stop(CLOSE_GRACE_S)
 
 
 @dataclass(slots=True)
@@ -58,6 +41,35 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         self.ready(f"http://{host}:{self.port}")
         self.ready = lambda _: None
+
+
+class Listener(Actor[Message]):
+    """Keeps the HTTP server up while it lives; it takes no messages.
+
+    However it ends, open streams get their last event before their connections go.
+    """
+
+    stop_timeout = 3 * CLOSE_GRACE_S
+
+    def __init__(self, server: HttpServer, address: Address, cut: Callable[[], None]) -> None:
+        self._server = server
+        self._address = address
+        self._cut = cut
+
+    async def on_start(self) -> None:
+        """Bind and listen; a free port once chosen is kept over restarts."""
+        address = self._address
+        address.port = await self._server.start(address.host, address.port)
+        address.announce()
+
+    async def on_stop(self, reason: StopReason) -> None:
+        """End the streams, close the listener and what is still connected."""
+        if reason is not StopReason.CRASHED:
+            self._cut()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_GRACE_S):
+                    await self._server.quiet()
+        await self._server.stop(CLOSE_GRACE_S)
 
 
 class House:
@@ -95,5 +107,5 @@ class House:
         self._address = address
 
     def _api(self) -> Supervisor:
-        http = ChildSpec("http", lambda: Listener(self.server, self._address))
+        http = ChildSpec("http", lambda: Listener(self.server, self._address, self.directory.cut))
         return Supervisor("api", [http], intensity=5)

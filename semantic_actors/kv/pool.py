@@ -8,7 +8,7 @@ State: the table of entries, in order of last use. Owner: the scheduler actor. T
 nothing of tensors or sequences; queries do not change it, commands do what they are told.
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -78,7 +78,7 @@ class Pool:
         return (entry for entry in self._entries.values() if not entry.pinned)
 
     def match(
-        self, principal: Principal, tokens: TokenIds, *, without: Container[CacheId] = ()
+        self, principal: Principal, tokens: Sequence[int], *, without: Container[CacheId] = ()
     ) -> Match | None:
         """Find the cache of `principal` that saves most of `tokens`; at least one stays to feed.
 
@@ -87,6 +87,8 @@ class Pool:
         best: Match | None = None
         for entry in self._entries.values():
             if entry.principal != principal or entry.cache in without:
+                continue
+            if best is not None and not _may_beat(best.keep, entry.tokens, tokens):
                 continue
             keep = min(common_prefix(entry.tokens, tokens), len(tokens) - 1)
             if keep == 0 or keep < entry.floor:
@@ -153,6 +155,11 @@ class Pool:
         for entry in self._entries.values():
             assert 0 <= entry.floor <= len(entry.tokens), entry.cache
             assert entry.pinned or entry.reserved_bytes == 0, entry.cache
+
+
+def _may_beat(keep: int, held: Sequence[int], wanted: Sequence[int]) -> bool:
+    """Look at one token: most caches share no more than what the best so far has."""
+    return len(held) >= keep and (held[keep - 1] == wanted[keep - 1])
 
 
 def _merit(match: Match) -> tuple[int, bool]:

@@ -13,9 +13,9 @@ from semantic_actors.scheduling.messages import (
     SequenceFailed,
     Submit,
 )
-from semantic_actors.scheduling.scheduler import Scheduler, counters
+from semantic_actors.scheduling.scheduler import Scheduler
 from semantic_actors.scheduling.sequence import SequenceFinish, new_sequence_id
-from semantic_actors.scheduling.snapshot import Snapshot
+from semantic_actors.scheduling.snapshot import Snapshot, counters
 
 __all__ = [
     "Abort",

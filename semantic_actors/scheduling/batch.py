@@ -15,7 +15,13 @@ from typing import ClassVar
 
 import msgspec
 
-from semantic_actors.domain.errors import InvalidRequest, NeverFits, Overloaded, PromptTooLong
+from semantic_actors.domain.errors import (
+    InvalidRequest,
+    NeverFits,
+    Overloaded,
+    PromptTooLong,
+    SemanticActorsError,
+)
 from semantic_actors.domain.ids import CacheId, SequenceId, TokenIds
 from semantic_actors.engine.protocol import (
     Fed,
@@ -30,8 +36,7 @@ from semantic_actors.kv import Pool
 from semantic_actors.scheduling.plan import Admission, Decision, View, plan, reservation
 from semantic_actors.scheduling.sequence import Sequence, SequenceFinish
 
-CACHE_IDS = itertools.count(1)
-"""Ids of caches, unique in the process."""
+_CACHE_IDS = itertools.count(1)
 
 
 class BatchLimits(msgspec.Struct, frozen=True):
@@ -76,6 +81,16 @@ class FailedNotice(msgspec.Struct, frozen=True):
 Notice = AdmittedNotice | TokenNotice | FailedNotice
 
 
+class TruthBroken(SemanticActorsError):
+    """The tokens in a cache are not those of its sequence: nothing more may be drawn from it."""
+
+    def __init__(self, sequence: SequenceId, held: int, fed: int, wanted: int) -> None:
+        super().__init__(
+            f"sequence {sequence}: its cache holds {held} tokens, {fed} were counted, "
+            f"{wanted} are its own"
+        )
+
+
 class Batch:
     """Owns every sequence and the pool of one epoch."""
 
@@ -102,8 +117,16 @@ class Batch:
         """Tokens fed by the step under way."""
         return sum(len(feed.tokens) for _, feed in self._feeds.values())
 
-    def submit(self, sequence: Sequence, *, expected_wait_s: float = 1.0) -> None:
-        """Queue a sequence, or raise the `Rejected` that says why not."""
+    def submit(
+        self, sequence: Sequence, *, resumed: bool = False, expected_wait_s: float = 1.0
+    ) -> None:
+        """Queue a sequence, or raise the `Rejected` that says why not.
+
+        A `resumed` one had its place before an engine died, and is never one too many.
+        """
+        if not sequence.tokens:
+            message = "the prompt has no tokens"
+            raise InvalidRequest(message)
         if max(sequence.tokens) >= self._limits.vocabulary:
             message = (
                 f"the prompt has token {max(sequence.tokens)}, "
@@ -112,13 +135,15 @@ class Batch:
             raise InvalidRequest(message)
         if len(sequence.tokens) >= self._limits.context:
             raise PromptTooLong(len(sequence.tokens), self._limits.context - 1)
-        if reservation(sequence, self.pool, self._footprint) is None:
+        if reservation(sequence, self.pool, self._footprint, self._limits.context) is None:
             need = self._footprint.size_bytes(len(sequence.tokens) + 1)
             raise NeverFits(need, self.pool.budget_bytes)
-        if len(self.waiting) >= self._limits.max_waiting:
+        places = self._limits.max_running + self._limits.max_waiting
+        if not resumed and len(self.running) + len(self.waiting) >= places:
             message = f"{len(self.waiting)} requests are waiting already"
             raise Overloaded(message, retry_after_s=max(1, math.ceil(expected_wait_s)))
-        self.waiting.append(sequence)
+        innocent = (at for at, other in enumerate(self.waiting) if other.deaths < sequence.deaths)
+        self.waiting.insert(next(innocent, len(self.waiting)), sequence)
 
     def abort(self, sequence: SequenceId) -> None:
         """Stop a sequence now, or at the end of the step it is in; unknown ones are ignored."""
@@ -186,6 +211,7 @@ class Batch:
             running=self.running,
             pool=self.pool,
             footprint=self._footprint,
+            context=self._limits.context,
             max_running=self._limits.max_running,
             prefill_tokens=self._limits.prefill_tokens,
         )
@@ -211,7 +237,7 @@ class Batch:
         sequence = self._find(admission.sequence)
         self.waiting.remove(sequence)
         self.running.append(sequence)
-        sequence.cache = cache = CacheId(next(CACHE_IDS))
+        sequence.cache = cache = CacheId(next(_CACHE_IDS))
         sequence.reserved_tokens = admission.tokens
         reserved = self._footprint.size_bytes(admission.tokens)
         match = admission.match
@@ -249,6 +275,7 @@ class Batch:
     def _drawn(self, sequence: Sequence, token: int) -> Notice:
         self._check_truth(sequence)
         sequence.tokens.append(token)
+        sequence.deaths = 0
         finish = sequence.finish_after(token, self._limits.context)
         if finish is not None:
             self._leave(sequence)
@@ -257,13 +284,14 @@ class Batch:
     def _check_truth(self, sequence: Sequence) -> None:
         """Cached + fed == the tokens; all of them compared at the first draw, then counted."""
         held = self.pool[_cache(sequence)].tokens
-        assert len(held) == sequence.fed == len(sequence.tokens), sequence.id
-        assert sequence.generated or held == sequence.tokens, sequence.id
+        counted = len(held) == sequence.fed == len(sequence.tokens)
+        if not counted or (not sequence.generated and held != sequence.tokens):
+            raise TruthBroken(sequence.id, len(held), sequence.fed, len(sequence.tokens))
 
     def _leave(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
         cache = _cache(sequence)
-        if self.pool[cache].tokens:
+        if sequence.keep and self.pool[cache].tokens:
             self.pool.release(cache)
         else:
             self.pool.drop(cache)

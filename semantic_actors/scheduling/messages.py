@@ -15,7 +15,8 @@ class Submit(Message, frozen=True):
     """Queue a prompt as `sequence`, an id from `new_sequence_id`.
 
     `reply_to` hears `Refused`; or `Accepted`, `Admitted`, then `Generated` until one of them has a
-    `finish`, or `SequenceFailed` instead.
+    `finish`, or `SequenceFailed` instead. A `resumed` one was accepted before and is not refused
+    for a full queue. `deaths` says at how many deaths in a row it was running.
     """
 
     sequence: SequenceId
@@ -25,6 +26,8 @@ class Submit(Message, frozen=True):
     stop_ids: frozenset[int]
     sampling: Sampling
     reply_to: ActorRef[Any]
+    resumed: bool = False
+    deaths: int = 0
 
 
 class Abort(Message, frozen=True):
@@ -102,11 +105,5 @@ class SequenceFailed(Message, frozen=True):
     reason: str
 
 
-class Redeliver(Message, frozen=True):
-    """Try again to hand over what full mailboxes refused."""
-
-    control: ClassVar[bool] = True
-
-
-SchedulerMessage = Submit | Abort | StepDone | EngineLost | Inspect | Probe | Redeliver
+SchedulerMessage = Submit | Abort | StepDone | EngineLost | Inspect | Probe
 SubscriberMessage = Accepted | Refused | Admitted | Generated | SequenceFailed

@@ -9,18 +9,22 @@ anyone is parked nobody is admitted. If everyone is parked the youngest are *pre
 caches are dropped and they wait at the head of the queue to be computed again. One that is alone
 and still cannot grow is *exhausted*: the pool is its context, and it is full.
 
+Suspects (they were running when an engine died) are admitted one at a time: the next when the last
+has drawn a token. So the one that kills engines dies alone; who was there most often goes first.
+
 Every sequence that is not parked makes progress in every step: decoding ones by a token, the
 others by their share of the prefill budget.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import islice
 
 import msgspec
 
 from semantic_actors.domain.ids import CacheId, SequenceId
 from semantic_actors.engine.protocol import Footprint
 from semantic_actors.kv import Match, Pool
-from semantic_actors.scheduling.sequence import Rows, Sequence
+from semantic_actors.scheduling.sequence import Sequence
 
 GROWTH_TOKENS = 256
 """Tokens by which a reservation is extended; caches grow in such steps."""
@@ -32,10 +36,11 @@ RESERVED_COMPLETION_TOKENS = 1024
 class View(msgspec.Struct, frozen=True):
     """What `plan` looks at; nothing in it is changed. `running` is oldest first."""
 
-    waiting: Rows
-    running: Rows
+    waiting: Collection[Sequence]
+    running: list[Sequence]
     pool: Pool
     footprint: Footprint
+    context: int
     max_running: int
     prefill_tokens: int
 
@@ -64,7 +69,7 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What to do, in this order."""
+    """What to do, in this order; `parked` are left out."""
 
     evicted: tuple[CacheId, ...] = ()
     exhausted: tuple[SequenceId, ...] = ()
@@ -83,6 +88,13 @@ class _Ledger:
         self.idle = {entry.cache: entry.charged_bytes for entry in pool.idle()}
         self.evicted: list[CacheId] = []
         self.taken: list[CacheId] = []
+
+    def settle(self) -> None:
+        """Evict what is idle while the pool is overdrawn: a cache may outgrow its reservation."""
+        while self.free < 0 and self.idle:
+            cache = next(iter(self.idle))
+            self.free += self.idle.pop(cache)
+            self.evicted.append(cache)
 
     def claim(self, need: int, *, keeping: CacheId | None = None) -> bool:
         """Set `need` bytes aside, evicting as far as necessary; on False nothing has changed."""
@@ -115,35 +127,31 @@ class _Ledger:
 def plan(view: View) -> Decision:
     """Decide the next step."""
     ledger = _Ledger(view.pool)
-    ledger.claim(0)  # a cache may have outgrown what was reserved for it
-    granted, parked = _grow(view, ledger)
-    preempted: list[Sequence] = []
-    exhausted: list[Sequence] = []
-    if parked and len(parked) == len(view.running):
-        granted, parked, preempted, exhausted = _break_deadlock(view, ledger)
-    admitted = [] if parked or preempted or exhausted else list(_admit(view, ledger))
-    out = {s.id for s in (*parked, *preempted, *exhausted)}
+    ledger.settle()
+    growth = _grow(view, ledger)
+    if growth.parked and len(growth.parked) == len(view.running):
+        growth = _break_deadlock(view, ledger)
+    stuck = growth.parked or growth.preempted or growth.exhausted
+    admitted = [] if stuck else list(_admit(view, ledger))
+    out = {*growth.parked, *growth.preempted, *growth.exhausted}
     unfed = {s.id: s.unfed for s in view.running if s.id not in out}
     lengths = {s.id: len(s.tokens) for s in view.waiting}
     for a in admitted:
         unfed[a.sequence] = lengths[a.sequence] - (a.match.keep if a.match else 0)
-    return Decision(
+    return msgspec.structs.replace(
+        growth,
         evicted=tuple(ledger.evicted),
-        exhausted=tuple(s.id for s in exhausted),
-        preempted=tuple(s.id for s in preempted),
-        granted=tuple(granted),
         admitted=tuple(admitted),
         shares=tuple(_shares(unfed, view.prefill_tokens)),
-        parked=tuple(s.id for s in parked),
     )
 
 
-def reservation(sequence: Sequence, pool: Pool, footprint: Footprint) -> int | None:
+def reservation(sequence: Sequence, pool: Pool, footprint: Footprint, context: int) -> int | None:
     """Tokens to reserve at admission; None if the sequence can never fit into the pool."""
     least = len(sequence.tokens) + 1
     remaining = sequence.max_tokens - sequence.generated
     usual = len(sequence.tokens) + min(remaining, RESERVED_COMPLETION_TOKENS)
-    for tokens in (usual, least):
+    for tokens in (min(usual, context), least):
         if footprint.size_bytes(tokens) <= pool.budget_bytes:
             return tokens
     return None
@@ -163,59 +171,67 @@ def share_prefill(unfed: Iterable[int], budget: int) -> list[int]:
     return shares
 
 
-def _grow(view: View, ledger: _Ledger) -> tuple[list[Grant], list[Sequence]]:
+def _grow(view: View, ledger: _Ledger) -> Decision:
     granted: list[Grant] = []
-    parked: list[Sequence] = []
+    parked: list[SequenceId] = []
     for sequence in view.running:
         if len(sequence.tokens) <= sequence.reserved_tokens:
             continue
         grant = _growth(sequence, view, ledger)
         if grant is None:
-            parked.append(sequence)
+            parked.append(sequence.id)
         else:
             granted.append(grant)
-    return granted, parked
+    return Decision(granted=tuple(granted), parked=tuple(parked))
 
 
 def _growth(sequence: Sequence, view: View, ledger: _Ledger) -> Grant | None:
-    tokens = len(sequence.tokens) + GROWTH_TOKENS
     size = view.footprint.size_bytes
-    need = size(tokens) - size(sequence.reserved_tokens)
-    return Grant(sequence.id, tokens) if ledger.claim(need) else None
+    wanted = min(len(sequence.tokens) + GROWTH_TOKENS, view.context)
+    for tokens in (wanted, len(sequence.tokens)):
+        if ledger.claim(size(tokens) - size(sequence.reserved_tokens)):
+            return Grant(sequence.id, tokens)
+    return None
 
 
-def _break_deadlock(
-    view: View, ledger: _Ledger
-) -> tuple[list[Grant], list[Sequence], list[Sequence], list[Sequence]]:
+def _break_deadlock(view: View, ledger: _Ledger) -> Decision:
+    """Recompute the youngest later, as many as the oldest needs to grow."""
     oldest, *younger = view.running
-    preempted: list[Sequence] = []
+    preempted: list[SequenceId] = []
     grant = None
     while grant is None and younger:
         victim = younger.pop()
         assert victim.cache is not None
         ledger.free += view.pool[victim.cache].charged_bytes
-        preempted.append(victim)
+        preempted.append(victim.id)
         grant = _growth(oldest, view, ledger)
-    if grant is None:
-        return [], younger, preempted, [oldest]
-    return [grant], younger, preempted, []
+    return Decision(
+        granted=() if grant is None else (grant,),
+        exhausted=() if grant is not None else (oldest.id,),
+        preempted=tuple(preempted),
+        parked=tuple(sequence.id for sequence in younger),
+    )
 
 
 def _admit(view: View, ledger: _Ledger) -> Iterable[Admission]:
     room = view.max_running - len(view.running)
-    for sequence in list(view.waiting)[: max(room, 0)]:
+    suspected = any(sequence.deaths for sequence in view.running)
+    for sequence in islice(view.waiting, max(room, 0)):
+        if sequence.deaths and suspected:
+            return
         admission = _admission(sequence, view, ledger)
         if admission is None:
             return
+        suspected = suspected or sequence.deaths > 0
         yield admission
 
 
 def _admission(sequence: Sequence, view: View, ledger: _Ledger) -> Admission | None:
-    tokens = reservation(sequence, view.pool, view.footprint)
+    tokens = reservation(sequence, view.pool, view.footprint, view.context)
     assert tokens is not None, "refused at submission"
     need = view.footprint.size_bytes(tokens)
     gone = frozenset((*ledger.evicted, *ledger.taken))
-    match = view.pool.match(sequence.principal, tuple(sequence.tokens), without=gone)
+    match = view.pool.match(sequence.principal, sequence.tokens, without=gone)
     if match is None:
         return Admission(sequence.id, tokens) if ledger.claim(need) else None
     takeable = match.cache in ledger.idle  # it is not if another admission copies it

@@ -5,22 +5,19 @@ batch's; this actor performs them and tells the submitters. An instance is an *e
 with an empty pool and an engine without caches. When it dies, or the engine thread does, the
 supervisor starts the next one and whoever watches submits again.
 
-Tokens that a submitter's full mailbox refuses wait here and go with the next ones, so a slow
-submitter delays nobody.
+News is posted: a submitter that is slow to read delays nobody, and loses nothing.
 """
 
 import itertools
 import math
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import assert_never
 
-import msgspec
 import structlog
 
-from semantic_actors.actors import Actor, ActorStopped, Deferred, MailboxFull
+from semantic_actors.actors import Actor, ActorStopped, Deferred
 from semantic_actors.domain.errors import Rejected, SemanticActorsError
 from semantic_actors.domain.ids import LOCAL, SequenceId
 from semantic_actors.domain.request import GREEDY
@@ -42,7 +39,6 @@ from semantic_actors.scheduling.messages import (
     Generated,
     Inspect,
     Probe,
-    Redeliver,
     Refused,
     SchedulerMessage,
     SequenceFailed,
@@ -62,18 +58,13 @@ class EngineFailure(SemanticActorsError):
 
 _EPOCHS = itertools.count(1)
 
-REDELIVERY_S = 0.02
-"""Seconds until a full mailbox is tried again."""
-
 
 @dataclass(slots=True)
 class _Outlet:
-    """Where news of a sequence goes, and what could not be delivered yet, in order."""
+    """Where news of a sequence goes. `admitted_at` in loop time, for the mean length of a turn."""
 
-    tell: Callable[[SubscriberMessage], None]
-    held: deque[SubscriberMessage] = field(default_factory=deque)
-    ended: bool = False
-    started_at: float = field(default_factory=time.monotonic)
+    post: Callable[[SubscriberMessage], None]
+    admitted_at: float | None = None
 
 
 class Scheduler(Actor[SchedulerMessage]):
@@ -87,10 +78,9 @@ class Scheduler(Actor[SchedulerMessage]):
         self._limits = limits
         self._batch = Batch(Pool(pool_bytes), engine.info.footprint, limits)
         self._outlets: dict[SequenceId, _Outlet] = {}
-        self._steps = self._generated = self._prefilled = self._cached = 0
+        self._steps = self._generated = self._fed = self._cached = 0
         self._last_step = -math.inf
         self._mean_turn_s = 1.0
-        self._redelivering = False
 
     async def on_start(self) -> None:
         """Begin an epoch."""
@@ -114,8 +104,6 @@ class Scheduler(Actor[SchedulerMessage]):
                 return self._snapshot()
             case Probe():
                 self._probe(self.defer())
-            case Redeliver():
-                self._redeliver()
             case _:
                 assert_never(message)
         self._pump()
@@ -124,9 +112,9 @@ class Scheduler(Actor[SchedulerMessage]):
     def _deliver(self, outcome: StepOutput | EngineDied) -> None:
         try:
             if isinstance(outcome, EngineDied):
-                self.ref.tell(EngineLost(self._epoch, outcome.reason))
+                self.ref.post(EngineLost(self._epoch, outcome.reason))
             else:
-                self.ref.tell(StepDone(self._epoch, outcome))
+                self.ref.post(StepDone(self._epoch, outcome))
         except ActorStopped:
             log.info("step_outlived_scheduler")
 
@@ -139,8 +127,9 @@ class Scheduler(Actor[SchedulerMessage]):
             max_tokens=message.max_tokens,
             stop_ids=message.stop_ids,
             sampling=message.sampling,
+            deaths=message.deaths,
         )
-        self._queue(sequence, message.reply_to.tell)
+        self._queue(sequence, message.reply_to.post, resumed=message.resumed)
 
     def _probe(self, reply: Deferred[None]) -> None:
         sequence = Sequence(
@@ -151,28 +140,40 @@ class Scheduler(Actor[SchedulerMessage]):
             max_tokens=1,
             stop_ids=frozenset(),
             sampling=GREEDY,
+            keep=False,
         )
 
         def heard(news: SubscriberMessage) -> None:
-            if isinstance(news, Generated | Refused):  # a full queue is alive, too
-                reply.resolve(None)
+            match news:
+                case Generated() | Refused():  # a full queue is alive, too
+                    reply.resolve(None)
+                case SequenceFailed(reason=reason):
+                    reply.reject(EngineFailure(reason))
+                case _:
+                    pass
 
         self._queue(sequence, heard)
 
-    def _queue(self, sequence: Sequence, tell: Callable[[SubscriberMessage], None]) -> None:
-        self._outlets[sequence.id] = _Outlet(tell)
+    def _queue(
+        self,
+        sequence: Sequence,
+        post: Callable[[SubscriberMessage], None],
+        *,
+        resumed: bool = False,
+    ) -> None:
+        self._outlets[sequence.id] = _Outlet(post)
         wait = self._mean_turn_s * (len(self._batch.waiting) + 1) / self._limits.max_running
         try:
-            self._batch.submit(sequence, expected_wait_s=wait)
+            self._batch.submit(sequence, resumed=resumed, expected_wait_s=wait)
         except Rejected as error:
-            self._tell(Refused(sequence.id, error), last=True)
+            self._post(Refused(sequence.id, error), last=True)
         else:
-            self._tell(Accepted(sequence.id))
+            self._post(Accepted(sequence.id))
 
     def _step_done(self, output: StepOutput) -> None:
         self._steps += 1
         self._last_step = time.monotonic()
-        self._prefilled += self._batch.stepping_tokens
+        self._fed += self._batch.stepping_tokens
         for notice in self._batch.apply(output):
             self._report(notice)
 
@@ -200,39 +201,24 @@ class Scheduler(Actor[SchedulerMessage]):
                 news = SequenceFailed(sequence, reason)
             case _:
                 assert_never(notice)
-        self._tell(news, last=notice.last)
+        self._post(news, last=notice.last)
 
-    def _tell(self, news: SubscriberMessage, *, last: bool = False) -> None:
+    def _post(self, news: SubscriberMessage, *, last: bool = False) -> None:
         outlet = self._outlets.get(news.sequence)
-        if outlet is not None:
-            outlet.held.append(news)
-            outlet.ended = last
-            self._flush(news.sequence, outlet)
-
-    def _flush(self, sequence: SequenceId, outlet: _Outlet) -> None:
-        """Hand over what is held, as far as the mailbox takes it."""
-        try:
-            while outlet.held:
-                outlet.tell(outlet.held[0])
-                outlet.held.popleft()
-        except MailboxFull:
-            if not self._redelivering:
-                self._redelivering = True
-                self.after(REDELIVERY_S, Redeliver())
+        if outlet is None:
             return
+        now = time.monotonic()
+        if isinstance(news, Admitted):
+            outlet.admitted_at = now
+        elif last and outlet.admitted_at is not None:
+            self._mean_turn_s += 0.2 * (now - outlet.admitted_at - self._mean_turn_s)
+        if last:
+            del self._outlets[news.sequence]
+        try:
+            outlet.post(news)
         except ActorStopped:
-            self._batch.abort(sequence)
-            outlet.ended = True
-        if outlet.ended:
-            del self._outlets[sequence]
-            took = time.monotonic() - outlet.started_at
-            self._mean_turn_s += 0.2 * (took - self._mean_turn_s)
-
-    def _redeliver(self) -> None:
-        self._redelivering = False
-        for sequence, outlet in list(self._outlets.items()):
-            if outlet.held:
-                self._flush(sequence, outlet)
+            self._outlets.pop(news.sequence, None)
+            self._batch.abort(news.sequence)
 
     def _snapshot(self) -> Snapshot:
         pool = self._batch.pool
@@ -244,14 +230,10 @@ class Scheduler(Actor[SchedulerMessage]):
             waiting=len(self._batch.waiting),
             running=len(self._batch.running),
             parked=self._batch.parked,
+            stepping=self._batch.stepping,
             steps_total=self._steps,
             tokens_generated_total=self._generated,
-            tokens_prefilled_total=self._prefilled,
+            tokens_fed_total=self._fed,
             tokens_cached_total=self._cached,
             seconds_since_step=time.monotonic() - self._last_step,
         )
-
-
-def counters(snapshot: Snapshot) -> dict[str, int | float]:
-    """Flatten a snapshot for `/health` and `/metrics`."""
-    return msgspec.structs.asdict(snapshot)

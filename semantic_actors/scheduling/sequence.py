@@ -1,7 +1,6 @@
 """One submission on its way through the batch loop."""
 
 import itertools
-from collections.abc import Sequence as Row
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +24,8 @@ class Sequence:
 
     `tokens` is the prompt followed by the generated tokens. The first `fed` of them are in the
     cache; the first `cached` were found there. While it waits, `cache` is None and `fed` is 0.
+    `keep` leaves the cache for reuse at the end. `deaths` counts those at which it was running and
+    since when it has drawn no token; with any it is a suspect.
     """
 
     id: SequenceId
@@ -34,6 +35,8 @@ class Sequence:
     max_tokens: int
     stop_ids: frozenset[int]
     sampling: Sampling
+    keep: bool = True
+    deaths: int = 0
     cache: CacheId | None = None
     fed: int = 0
     cached: int = 0
@@ -62,6 +65,3 @@ class Sequence:
         if len(self.tokens) >= context:
             return "context"
         return None
-
-
-Rows = Row[Sequence]

@@ -20,13 +20,20 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Sequences on a cache, parked ones included."""
     parked: int
     """Running sequences that wait for memory."""
+    stepping: bool
+    """Whether the engine has a step in hand."""
     steps_total: int
     """Engine steps finished."""
     tokens_generated_total: int
     """Tokens drawn."""
-    tokens_prefilled_total: int
-    """Tokens fed."""
+    tokens_fed_total: int
+    """Tokens the engine read: of prompts, and the drawn ones."""
     tokens_cached_total: int
     """Prompt tokens found in a cache instead of being fed."""
     seconds_since_step: float
     """Seconds since the engine last finished a step; infinite before the first."""
+
+
+def counters(snapshot: Snapshot) -> dict[str, int | float]:
+    """Flatten a snapshot for `/health` and `/metrics`."""
+    return msgspec.structs.asdict(snapshot)

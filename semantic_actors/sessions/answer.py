@@ -43,6 +43,7 @@ from semantic_actors.sessions.messages import (
     SchedulerRestarted,
     TurnMessage,
 )
+from semantic_actors.sessions.transcript import Digest
 from semantic_actors.sessions.turn import Turn
 from semantic_actors.text import OutputDecoder, Piece, StopHit
 
@@ -81,7 +82,8 @@ class Answer:
         self.generation = generation
         self.tokens: list[int] = []
         self.sequence: SequenceId | None = None
-        self.text = ""
+        self.conversation: Digest = b""
+        self._text: list[str] = []
         self.calls: list[ToolCall] = []
         self.state: Callable[[TurnMessage], None] = self.rendering
         self._reply = reply
@@ -104,6 +106,16 @@ class Answer:
         return self.state == self._ended
 
     @property
+    def deaths(self) -> int:
+        """How often in a row its sequence ran when it or the engine died, without a token."""
+        return self._failures
+
+    @property
+    def resumed(self) -> bool:
+        """Whether it was accepted before."""
+        return self._begun
+
+    @property
     def generated(self) -> TokenIds:
         """What was generated, the end-of-turn token included."""
         return tuple(self.tokens[self._prompt_tokens :])
@@ -111,7 +123,7 @@ class Answer:
     @property
     def message(self) -> ChatMessage:
         """The answer in canonical form."""
-        return ChatMessage("assistant", self.text, tuple(self.calls))
+        return ChatMessage("assistant", "".join(self._text), tuple(self.calls))
 
     @property
     def usage(self) -> Usage:
@@ -125,7 +137,8 @@ class Answer:
         match message:
             case Rendered() if self._reply.abandoned:
                 self._fail(TurnFailed("the client left"))
-            case Rendered(tokens=tokens):
+            case Rendered(tokens=tokens, digest=digest):
+                self.conversation = digest
                 self.tokens = list(tokens)
                 self._prompt_tokens = len(tokens)
                 self._submit()
@@ -207,7 +220,8 @@ class Answer:
         self._begun = True
         if self._reply.abandoned:
             self._stop(TurnFailed("the client left"))
-        self._reply.resolve(self.turn)
+        else:
+            self._reply.resolve(self.turn)
 
     def _extend(self, tokens: TokenIds, finish: SequenceFinish | None) -> None:
         for index, token in enumerate(tokens):
@@ -230,7 +244,7 @@ class Answer:
         for piece in pieces:
             match piece:
                 case TextDelta(text=text):
-                    self.text += text
+                    self._text.append(text)
                     self.turn.put(piece)
                 case ToolCalled(call=call):
                     self.calls.append(call)

@@ -10,11 +10,10 @@ object, on the event loop.
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
 from itertools import count
-
-import structlog
 
 from semantic_actors.actors import (
     ActorError,
@@ -24,22 +23,25 @@ from semantic_actors.actors import (
     ChildSpec,
     SupervisorStatistics,
 )
-from semantic_actors.domain.errors import Draining, Overloaded
+from semantic_actors.domain.errors import Draining, Overloaded, SemanticActorsError
 from semantic_actors.domain.ids import Principal, SessionId, TurnId
 from semantic_actors.domain.request import ChatPrompt, Generation, Prompt
 from semantic_actors.scheduling import Inspect, Probe, SchedulerMessage, Snapshot, counters
 from semantic_actors.sessions.desk import Health, Identity, ModelCard
-from semantic_actors.sessions.messages import Begin, CutTurns, Retire, SessionMessage
+from semantic_actors.sessions.messages import Begin, CancelTurn, CutTurns, Retire, SessionMessage
 from semantic_actors.sessions.session import Session
 from semantic_actors.sessions.transcript import Digest, digests
 from semantic_actors.sessions.turn import Turn
 from semantic_actors.text import Codec
 
-MAX_SESSIONS = 4_096
-"""Session actors kept; the least recently used idle one leaves first."""
+MAX_SESSIONS = 1_024
+"""Sessions remembered; the least recently used leaves first, once its turns have ended."""
 
 MAX_DIGESTS = 65_536
 """Conversations known by their messages alone; the oldest are forgotten first."""
+
+MAX_BEGINNING = 128
+"""Prompts on their way through the text thread; more are refused."""
 
 BEGIN_TIMEOUT_S = 120.0
 """Seconds for tokenizing and queueing a prompt, a restart of the scheduler included."""
@@ -51,8 +53,6 @@ FULL = 0.9
 """Share of the pool referenced or reserved above which the house is degraded."""
 
 Key = tuple[Principal, SessionId]
-
-log = structlog.get_logger(__name__)
 
 
 class Directory:
@@ -75,9 +75,11 @@ class Directory:
         self._text_thread = text_thread
         self._model = model
         self._sessions: OrderedDict[Key, ActorRef[SessionMessage]] = OrderedDict()
+        self._alive: set[ActorRef[SessionMessage]] = set()
         self._conversations: OrderedDict[tuple[Principal, Digest], SessionId] = OrderedDict()
         self._turns = count(1)
         self._names = count(1)
+        self._beginning = 0
         self._draining = False
 
     @property
@@ -87,30 +89,30 @@ class Directory:
 
     async def begin(self, identity: Identity, generation: Generation) -> Turn:
         """Start an answer; see `Desk`."""
-        if self._draining:
-            raise Draining
-        name = identity.session or await self._recognise(identity.principal, generation.prompt)
-        key = (identity.principal, name)
-        try:
-            return await self._ask(key, Begin(generation))
-        except ActorStopped:  # it was retired or has crashed: a new one takes its place
-            self._sessions.pop(key, None)
-            if self._draining:
-                raise Draining from None
-            return await self._ask(key, Begin(generation))
+        with self._place():
+            name = identity.session
+            if name is None:
+                name = await self._recognise(identity.principal, generation.prompt)
+            key = (identity.principal, name)
+            try:
+                return await self._ask(key, generation)
+            except ActorStopped:  # it has retired or crashed: a new one takes its place
+                self._sessions.pop(key, None)
+                return await self._ask(key, generation)
 
     async def count_tokens(self, prompt: ChatPrompt) -> int:
         """Count on the text thread; the engine is not asked."""
-        loop = asyncio.get_running_loop()
-        return len(await loop.run_in_executor(self._text_thread, self._codec.render, prompt))
+        with self._place():
+            loop = asyncio.get_running_loop()
+            return len(await loop.run_in_executor(self._text_thread, self._codec.render, prompt))
 
     async def health(self, *, probe: bool = False) -> Health:
         """Look at the house; see `Desk`."""
         try:
             snapshot = await self._scheduler.ask(Inspect(), timeout=2.0)
-            if probe and snapshot.seconds_since_step > PROBE_AFTER_S:
+            if probe and not snapshot.stepping and snapshot.seconds_since_step > PROBE_AFTER_S:
                 await self._scheduler.ask(Probe(), timeout=10.0)
-        except ActorError as error:
+        except (ActorError, SemanticActorsError) as error:
             return Health(ready=False, reasons=(f"scheduler: {error}",), counters={})
         reasons = self._reasons(snapshot)
         return Health(ready=not reasons, reasons=reasons, counters=self._counters(snapshot))
@@ -122,14 +124,27 @@ class Directory:
         self._draining = True
 
     def cut(self) -> None:
-        """End every open turn with a reason."""
-        for actor in list(self._sessions.values()):
-            try:
-                actor.tell(CutTurns(Draining()))
-            except ActorError as error:
-                log.warning("session_not_cut", session=actor.name, error=str(error))
+        """End every open turn with a reason, and begin no more."""
+        self._draining = True
+        for actor in self._alive:
+            with suppress(ActorStopped):
+                actor.post(CutTurns(Draining()))
 
     # Inside
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Bound the prompts that wait for the text thread; each may hold a whole body."""
+        if self._draining:
+            raise Draining
+        if self._beginning >= MAX_BEGINNING:
+            message = f"{self._beginning} prompts are being read already"
+            raise Overloaded(message, retry_after_s=1)
+        self._beginning += 1
+        try:
+            yield
+        finally:
+            self._beginning -= 1
 
     async def _recognise(self, principal: Principal, prompt: Prompt) -> SessionId:
         """Find the session that gave the last answer in the conversation, or name a new one."""
@@ -142,22 +157,35 @@ class Directory:
                     return session
         return SessionId(f"anonymous-{secrets.token_hex(8)}")
 
-    async def _ask(self, key: Key, request: Begin) -> Turn:
-        if key not in self._sessions:
-            self._sessions[key] = self._spawn(*key)
-            self._thin_out()
+    async def _ask(self, key: Key, generation: Generation) -> Turn:
+        if self._draining:
+            raise Draining
+        actor = self._sessions.get(key) or self._spawn(key)
         self._sessions.move_to_end(key)
+        turn = TurnId(next(self._turns))
         try:
-            return await self._sessions[key].ask(request, timeout=BEGIN_TIMEOUT_S)
-        except AskTimeout:
-            message = f"the prompt was not accepted within {BEGIN_TIMEOUT_S:.0f} s"
-            raise Overloaded(message, retry_after_s=10) from None
+            return await actor.ask(Begin(turn, generation), timeout=BEGIN_TIMEOUT_S)
+        except BaseException as error:
+            # The turn may have begun all the same: nobody would read it.
+            with suppress(ActorStopped):
+                actor.post(CancelTurn(turn))
+            if isinstance(error, AskTimeout):
+                message = f"the prompt was not accepted within {BEGIN_TIMEOUT_S:.0f} s"
+                raise Overloaded(message, retry_after_s=10) from None
+            raise
 
-    def _spawn(self, principal: Principal, session: SessionId) -> ActorRef[SessionMessage]:
+    def _spawn(self, key: Key) -> ActorRef[SessionMessage]:
+        principal, session = key
+
         def remembered(digest: Digest) -> None:
             self._conversations[principal, digest] = session
             if len(self._conversations) > MAX_DIGESTS:
                 self._conversations.popitem(last=False)
+
+        def ended() -> None:
+            self._alive.discard(actor)
+            if self._sessions.get(key) == actor:
+                del self._sessions[key]
 
         def make() -> Session:
             return Session(
@@ -167,21 +195,19 @@ class Directory:
                 text_thread=self._text_thread,
                 scheduler=self._scheduler,
                 context=self._model.context,
-                next_turn=lambda: TurnId(next(self._turns)),
                 remembered=remembered,
+                ended=ended,
             )
 
         name = f"session-{next(self._names)}"
-        return self._spawn_child(ChildSpec(name, make, restart="temporary"))
-
-    def _thin_out(self) -> None:
-        """Retire the least recently used; one with an open turn stays alive, but forgotten."""
-        while len(self._sessions) > MAX_SESSIONS:
-            _, actor = self._sessions.popitem(last=False)
-            try:
-                actor.tell(Retire())
-            except ActorError as error:
-                log.info("session_already_gone", session=actor.name, error=str(error))
+        actor = self._spawn_child(ChildSpec(name, make, restart="temporary"))
+        self._alive.add(actor)
+        self._sessions[key] = actor
+        if len(self._sessions) > MAX_SESSIONS:
+            _, oldest = self._sessions.popitem(last=False)
+            with suppress(ActorStopped):
+                oldest.post(Retire())
+        return actor
 
     def _reasons(self, snapshot: Snapshot) -> tuple[str, ...]:
         reasons = []

@@ -6,12 +6,14 @@ from semantic_actors.actors import Message, Request
 from semantic_actors.domain.ids import TokenIds, TurnId
 from semantic_actors.domain.request import Generation
 from semantic_actors.scheduling import Accepted, Admitted, Generated, Refused, SequenceFailed
+from semantic_actors.sessions.transcript import Digest
 from semantic_actors.sessions.turn import Turn
 
 
 class Begin(Request[Turn], frozen=True):
-    """Answer a prompt; the reply comes once the scheduler accepted it, or is the refusal."""
+    """Answer a prompt as `turn`; the reply comes once the scheduler accepted it, or refused."""
 
+    turn: TurnId
     generation: Generation
 
 
@@ -23,14 +25,14 @@ class CancelTurn(Message, frozen=True):
 
 
 class CutTurns(Message, frozen=True):
-    """End every open turn with `error`, now."""
+    """End every open turn with `error`, now, and begin no other."""
 
     control: ClassVar[bool] = True
     error: Exception
 
 
 class Retire(Message, frozen=True):
-    """Leave, if no turn is open."""
+    """Leave, as soon as no turn is open."""
 
     control: ClassVar[bool] = True
 
@@ -42,11 +44,12 @@ class SchedulerRestarted(Message, frozen=True):
 
 
 class Rendered(Message, frozen=True):
-    """The prompt's token ids."""
+    """The prompt's token ids; `digest` is that of the conversation, empty for plain text."""
 
     control: ClassVar[bool] = True
     turn: TurnId
     tokens: TokenIds
+    digest: Digest = b""
 
 
 class RenderFailed(Message, frozen=True):

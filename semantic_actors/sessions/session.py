@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 
 import structlog
 
-from semantic_actors.actors import Actor, ActorRef, ActorStopped, MailboxFull, StopReason
+from semantic_actors.actors import Actor, ActorRef, ActorStopped, Deferred, MailboxFull, StopReason
 from semantic_actors.domain.errors import Draining, Overloaded, TurnFailed
 from semantic_actors.domain.ids import Principal, SequenceId, SessionId, TokenIds, TurnId
 from semantic_actors.domain.request import ChatPrompt, Generation, Prompt
@@ -36,7 +36,7 @@ from semantic_actors.sessions.messages import (
     SessionMessage,
     TurnMessage,
 )
-from semantic_actors.sessions.transcript import Digest, Transcript
+from semantic_actors.sessions.transcript import Digest, Transcript, digests
 from semantic_actors.sessions.turn import Turn
 from semantic_actors.text import Codec, OutputDecoder
 
@@ -44,7 +44,11 @@ log = structlog.get_logger(__name__)
 
 
 class Session(Actor[SessionMessage]):
-    """See the module. `remembered` is told the digest of each conversation it can continue."""
+    """See the module.
+
+    `remembered` is told the digest of each conversation it can continue, `ended` that it is gone.
+    It leaves by itself when it is retired, or has nothing to remember, and no turn is open.
+    """
 
     mailbox_capacity = 1024
 
@@ -57,8 +61,8 @@ class Session(Actor[SessionMessage]):
         text_thread: Executor,
         scheduler: ActorRef[SchedulerMessage],
         context: int,
-        next_turn: Callable[[], TurnId],
         remembered: Callable[[Digest], None],
+        ended: Callable[[], None],
     ) -> None:
         self._session = session
         self._principal = principal
@@ -66,10 +70,12 @@ class Session(Actor[SessionMessage]):
         self._text_thread = text_thread
         self._scheduler = scheduler
         self._context = context
-        self._next_turn = next_turn
         self._remembered = remembered
+        self._ended = ended
         self._transcript = Transcript()
         self._answers: dict[TurnId, Answer] = {}
+        self._retired = False
+        self._cut: Exception | None = None
 
     async def on_start(self) -> None:
         """Watch the scheduler: its restarts are resumptions here."""
@@ -78,14 +84,16 @@ class Session(Actor[SessionMessage]):
     async def on_message(self, message: SessionMessage) -> object:
         """Hand the message to the turns it is about."""
         match message:
-            case Begin(generation=generation):
-                self._begin(generation)
+            case Begin():
+                self._begin(message)
             case Retire():
-                if not self._answers:
-                    self.stop()
-            case SchedulerRestarted() | CutTurns():
-                for answer in list(self._answers.values()):
-                    self._advance(answer, message)
+                self._retired = True
+                self._leave_if_idle()
+            case CutTurns(error=error):
+                self._cut = error
+                self._advance_all(message)
+            case SchedulerRestarted():
+                self._advance_all(message)
             case Rendered() | RenderFailed() | CancelTurn():
                 if message.turn in self._answers:
                     self._advance(self._answers[message.turn], message)
@@ -100,6 +108,7 @@ class Session(Actor[SessionMessage]):
         for answer in self._answers.values():
             answer.state(CutTurns(error))
         self._answers.clear()
+        self._ended()
 
     # Ports of the answers
 
@@ -119,6 +128,8 @@ class Session(Actor[SessionMessage]):
             stop_ids=self._codec.eos_ids,
             sampling=answer.generation.sampling,
             reply_to=self.ref,
+            resumed=answer.resumed,
+            deaths=answer.deaths,
         )
         try:
             self._scheduler.tell(submission)
@@ -132,7 +143,7 @@ class Session(Actor[SessionMessage]):
     def abort(self, sequence: SequenceId) -> None:
         """Stop a sequence; a scheduler that is gone has stopped it already."""
         try:
-            self._scheduler.tell(Abort(sequence))
+            self._scheduler.post(Abort(sequence))
         except ActorStopped:
             log.debug("abort_after_scheduler")
 
@@ -141,31 +152,36 @@ class Session(Actor[SessionMessage]):
         prompt = answer.generation.prompt
         if isinstance(prompt, ChatPrompt):
             tokens = tuple(t for t in answer.generated if t not in self._codec.eos_ids)
-            digest = self._transcript.remember(prompt.messages, answer.message, tokens)
-            self._remembered(digest)
+            self._remembered(self._transcript.remember(answer.conversation, answer.message, tokens))
 
     # Inside
 
-    def _begin(self, generation: Generation) -> None:
-        id_ = self._next_turn()
+    def _begin(self, message: Begin) -> None:
+        reply: Deferred[Turn] = self.defer()
+        if self._cut is not None:
+            reply.reject(self._cut)
+            return
+        id_ = message.turn
         turn = Turn(id_, self._session, lambda: self._cancel(id_))
-        self._answers[id_] = Answer(turn, generation, self.defer(), self)
-        work = asyncio.get_running_loop().run_in_executor(
-            self._text_thread, self._tokenize, generation.prompt
-        )
+        self._answers[id_] = Answer(turn, message.generation, reply, self)
         self.pipe(
-            work, lambda tokens: Rendered(id_, tokens), lambda error: RenderFailed(id_, error)
+            asyncio.get_running_loop().run_in_executor(
+                self._text_thread, self._tokenize, message.generation.prompt
+            ),
+            lambda rendered: Rendered(id_, *rendered),
+            lambda error: RenderFailed(id_, error),
         )
 
-    def _tokenize(self, prompt: Prompt) -> TokenIds:
+    def _tokenize(self, prompt: Prompt) -> tuple[TokenIds, Digest]:
         """On the text thread: of the transcript it makes single look-ups only."""
-        if isinstance(prompt, ChatPrompt):
-            return self._codec.render(prompt, self._transcript.replay(prompt.messages))
-        return self._codec.encode_text(prompt.text)
+        if not isinstance(prompt, ChatPrompt):
+            return self._codec.encode_text(prompt.text), b""
+        chain = digests(prompt.messages)
+        return self._codec.render(prompt, self._transcript.replay(chain)), chain[-1]
 
     def _cancel(self, turn: TurnId) -> None:
         try:
-            self.ref.tell(CancelTurn(turn))
+            self.ref.post(CancelTurn(turn))
         except ActorStopped:
             log.debug("cancel_after_session")
 
@@ -178,7 +194,16 @@ class Session(Actor[SessionMessage]):
         if isinstance(message, Accepted | Admitted):
             self.abort(message.sequence)
 
+    def _advance_all(self, message: TurnMessage) -> None:
+        for answer in list(self._answers.values()):
+            self._advance(answer, message)
+
     def _advance(self, answer: Answer, message: TurnMessage) -> None:
         answer.state(message)
         if answer.ended:
             self._answers.pop(answer.id, None)
+            self._leave_if_idle()
+
+    def _leave_if_idle(self) -> None:
+        if not self._answers and (self._retired or not self._transcript):
+            self.stop()

@@ -10,8 +10,9 @@ we made, is enough.
 """
 
 import hashlib
+from array import array
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -20,8 +21,8 @@ from semantic_actors.domain.request import ChatMessage
 
 Digest = bytes
 
-ANSWERS_KEPT = 4_096
-"""Answers remembered per session; a forgotten one is tokenized from its text again."""
+TOKENS_KEPT = 131_072
+"""Tokens of answers remembered per session; a forgotten one is tokenized from its text again."""
 
 
 def digests(messages: Iterable[ChatMessage], parent: Digest = b"") -> list[Digest]:
@@ -44,26 +45,32 @@ class Transcript:
     """The answers of one session by conversation digest, the oldest forgotten first."""
 
     def __init__(self) -> None:
-        self._answers: OrderedDict[Digest, TokenIds] = OrderedDict()
+        self._answers: OrderedDict[Digest, array[int]] = OrderedDict()
+        self._tokens = 0
 
-    def __contains__(self, digest: object) -> bool:
-        return digest in self._answers
+    def __bool__(self) -> bool:
+        return bool(self._answers)
 
-    def remember(
-        self, messages: tuple[ChatMessage, ...], answer: ChatMessage, tokens: TokenIds
-    ) -> Digest:
-        """Keep the ids of an answer to `messages`; returns the digest of both."""
-        digest = digests((*messages, answer))[-1]
-        self._answers[digest] = tokens
-        self._answers.move_to_end(digest)
-        if len(self._answers) > ANSWERS_KEPT:
-            self._answers.popitem(last=False)
+    def remember(self, conversation: Digest, answer: ChatMessage, tokens: TokenIds) -> Digest:
+        """Keep the ids of an answer; returns the digest of the conversation that ends with it."""
+        (digest,) = digests([answer], conversation)
+        self._forget(digest)
+        self._answers[digest] = array("I", tokens)
+        self._tokens += len(tokens)
+        while self._tokens > TOKENS_KEPT and len(self._answers) > 1:
+            self._forget(next(iter(self._answers)))
         return digest
 
-    def replay(self, messages: tuple[ChatMessage, ...]) -> dict[int, TokenIds]:
-        """Find the ids we generated for assistant messages, by message index."""
+    def replay(self, chain: Sequence[Digest]) -> dict[int, TokenIds]:
+        """Find the ids we generated for assistant messages, by message index.
+
+        `chain` is what `digests` returns. Safe on another thread: it makes single look-ups only.
+        """
         return {
-            index: tokens
-            for index, digest in enumerate(digests(messages))
+            index: tuple(tokens)
+            for index, digest in enumerate(chain)
             if (tokens := self._answers.get(digest)) is not None
         }
+
+    def _forget(self, digest: Digest) -> None:
+        self._tokens -= len(self._answers.pop(digest, ()))

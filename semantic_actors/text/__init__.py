@@ -2,5 +2,6 @@
 
 from semantic_actors.text.codec import Codec
 from semantic_actors.text.output import OutputDecoder, Piece, StopHit
+from semantic_actors.text.thread import TextThread
 
-__all__ = ["Codec", "OutputDecoder", "Piece", "StopHit"]
+__all__ = ["Codec", "OutputDecoder", "Piece", "StopHit", "TextThread"]

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 
-from semantic_actors.daemon.signals import KILLED, Signals
+from semantic_actors.daemon.signals import Signals
 from tests import sim
 
 
@@ -31,7 +31,7 @@ async def test_the_second_hastens_and_the_third_ends() -> None:
         await asyncio.sleep(1.5)
 
     assert signals.hasten.is_set()
-    assert codes == [KILLED]
+    assert codes == [128 + signal.SIGTERM]
 
 
 @sim.simulated

@@ -203,11 +203,13 @@ def test_an_abort_frees_the_reservation_within_the_step() -> None:
 
 def test_a_full_queue_refuses_with_a_time_to_come_back() -> None:
     """The queue is bounded; the refusal says when to try again, in whole seconds."""
-    rig = Rig(max_waiting=1)
+    rig = Rig(max_running=1, max_waiting=1)
     rig.batch.submit(sequence(1, (1, 2)))
+    rig.step()
+    rig.batch.submit(sequence(2, (1, 2)))
 
     with pytest.raises(Overloaded, match="1 requests are waiting") as refusal:
-        rig.batch.submit(sequence(2, (1, 2)), expected_wait_s=2.4)
+        rig.batch.submit(sequence(3, (1, 2)), expected_wait_s=2.4)
 
     assert refusal.value.retry_after_s == 3
 
@@ -261,3 +263,70 @@ def test_prefill_goes_on_between_the_decode_steps_of_others() -> None:
 
     assert steps == 10
     assert before + steps == len(rig.answers[SequenceId(1)])
+
+
+def test_a_resumed_sequence_is_never_one_too_many() -> None:
+    """Who had a place before an engine died has one afterwards."""
+    rig = Rig(max_running=1, max_waiting=0)
+    rig.batch.submit(sequence(1, (1, 2)))
+
+    rig.batch.submit(sequence(2, (1, 2)), resumed=True)
+    rig.finish()
+
+    assert set(rig.finishes) == {1, 2}
+
+
+def test_no_place_to_wait_still_serves_who_can_run() -> None:
+    """`max_waiting` 0 means: run at once or be refused."""
+    rig = Rig(max_running=2, max_waiting=0)
+    rig.batch.submit(sequence(1, (1, 2)))
+    rig.batch.submit(sequence(2, (1, 2)))
+
+    with pytest.raises(Overloaded):
+        rig.batch.submit(sequence(3, (1, 2)))
+
+
+def test_suspects_are_admitted_one_at_a_time() -> None:
+    """The next one waits until the last has drawn a token; others are not held up."""
+    rig = Rig(prefill_tokens=4)
+    for id_ in (1, 2, 3):
+        one = sequence(id_, (id_,) * 8, max_tokens=50, stop_ids=frozenset())
+        one.deaths = int(id_ < 3)
+        rig.batch.submit(one)
+
+    running = []
+    for _ in range(4):
+        rig.step()
+        running.append([one.id for one in rig.batch.running])
+
+    assert running[:2] == [[1], [1]]
+    assert running[2] == [1, 2, 3]
+
+
+def test_a_probe_leaves_nothing_behind() -> None:
+    """A sequence that is not worth keeping takes no place in the pool when it has ended."""
+    rig = Rig()
+    one = sequence(1, (0,), max_tokens=1)
+    one.keep = False
+    rig.batch.submit(one)
+
+    rig.finish()
+
+    assert len(rig.batch.pool) == 0
+    assert not rig.backend._held
+
+
+def test_an_empty_prompt_is_refused() -> None:
+    """There is nothing to draw from."""
+    with pytest.raises(InvalidRequest, match="no tokens"):
+        Rig().batch.submit(sequence(1, ()))
+
+
+def test_a_long_answer_uses_the_last_of_the_pool() -> None:
+    """A sequence alone goes on until not one more block fits."""
+    rig = Rig(pool_bytes=10 + 16 * 5, context=4_000)
+    rig.batch.submit(sequence(1, (1,) * 10, max_tokens=300, stop_ids=frozenset()))
+
+    rig.finish()
+
+    assert len(rig.answers[SequenceId(1)]) == 16 * 5 + 1 - 10

@@ -69,7 +69,7 @@ class Recorder:
 
     def completed(self, answer: Answer) -> None:
         """Note it."""
-        self.remembered.append(answer.text)
+        self.remembered.append(answer.message.content)
 
 
 class Stage:
