@@ -4,7 +4,7 @@ Pure: it sees lengths and floors only. A plan that passes can fail on a feed (`F
 on its own words.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from semantic_actors.domain.ids import CacheId
@@ -28,13 +28,25 @@ class Held(Protocol):
 
 def check(plan: Plan, held: Mapping[CacheId, Held], *, vocabulary: int, context: int) -> None:
     """Raise `BrokenLaw` unless the whole plan can be carried out on the caches held."""
-    known = {cache: (one.length, one.floor) for cache, one in held.items()}
+    known = {
+        cache: (held[cache].length, held[cache].floor) for cache in _named(plan) if cache in held
+    }
     for cache in plan.drops:
         _require(cache in known, f"drop of unknown cache {cache}")
         del known[cache]
     for start in plan.starts:
         _check_start(start, known)
     _check_feeds(plan.feeds, known, vocabulary=vocabulary, context=context)
+
+
+def _named(plan: Plan) -> Iterator[CacheId]:
+    """Yield the caches a plan is about: the others, idle ones mostly, cost nothing."""
+    yield from plan.drops
+    for start in plan.starts:
+        yield start.cache
+        if start.source is not None:
+            yield start.source
+    yield from (feed.cache for feed in plan.feeds)
 
 
 def _check_start(start: Start, known: dict[CacheId, tuple[int, int]]) -> None:

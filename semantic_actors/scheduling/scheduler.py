@@ -8,9 +8,9 @@ supervisor starts the next one and whoever watches submits again.
 News is posted: a submitter that is slow to read delays nobody, and loses nothing.
 """
 
+import asyncio
 import itertools
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
@@ -172,7 +172,7 @@ class Scheduler(Actor[SchedulerMessage]):
 
     def _step_done(self, output: StepOutput) -> None:
         self._steps += 1
-        self._last_step = time.monotonic()
+        self._last_step = _now()
         self._fed += self._batch.stepping_tokens
         for notice in self._batch.apply(output):
             self._report(notice)
@@ -207,7 +207,7 @@ class Scheduler(Actor[SchedulerMessage]):
         outlet = self._outlets.get(news.sequence)
         if outlet is None:
             return
-        now = time.monotonic()
+        now = _now()
         if isinstance(news, Admitted):
             outlet.admitted_at = now
         elif last and outlet.admitted_at is not None:
@@ -235,5 +235,10 @@ class Scheduler(Actor[SchedulerMessage]):
             tokens_generated_total=self._generated,
             tokens_fed_total=self._fed,
             tokens_cached_total=self._cached,
-            seconds_since_step=time.monotonic() - self._last_step,
+            seconds_since_step=_now() - self._last_step,
         )
+
+
+def _now() -> float:
+    """Loop time, which tests can make virtual."""
+    return asyncio.get_running_loop().time()

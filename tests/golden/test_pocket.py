@@ -156,7 +156,8 @@ def compare(prompts: list[TokenIds], answers: list[TokenIds]) -> None:
         if answer == expected:
             continue
         pairs = enumerate(zip(answer, expected, strict=False))
-        place = next(index for index, (ours, theirs) in pairs if ours != theirs)
+        shorter = min(len(answer), len(expected))
+        place = next((index for index, (ours, theirs) in pairs if ours != theirs), shorter)
         near = gap((*prompt, *expected[:place]))
         print(f"first difference at token {place}, gap {near:.1e}")  # noqa: T201 (the evidence)
         assert near < NEAR_TIE, (codec().eos_ids, answer, expected)
