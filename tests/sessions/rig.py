@@ -3,9 +3,9 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import ParamSpec, TypeVar, cast
 
 from semantic_actors.actors import ChildSpec, Supervisor
 from semantic_actors.domain.ids import LOCAL, SessionId, TokenIds
@@ -14,7 +14,10 @@ from semantic_actors.domain.stream import Failed, Finished, Started, TextDelta
 from semantic_actors.engine import FakeBackend, InlineEngine, Plan
 from semantic_actors.scheduling import BatchLimits, Scheduler
 from semantic_actors.sessions import Directory, Identity, ModelCard, Turn
-from semantic_actors.text import Codec, OutputDecoder, Piece, StopHit
+from semantic_actors.text import Codec, OutputDecoder, Piece, StopHit, TextThread
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 END = 1
 ROLES = {"system": 2, "user": 3, "assistant": 4, "tool": 5}
@@ -115,16 +118,31 @@ async def collect(turn: Turn) -> tuple[str, Finished]:
     raise AssertionError
 
 
+class AtOnce(Executor):
+    """Does the work where it is submitted: no thread, so it runs on virtual time."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Return a future that is done."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 (the future tells)
+            future.set_exception(error)
+        return future
+
+
 @asynccontextmanager
 async def house(
     *,
+    text_thread: Executor | None = None,
+    delay_s: float = 0.0,
     before: Callable[[Plan], None] | None = None,
     pool_bytes: int = 10_000_000,
     thinks: Callable[[TokenIds], int] = think,
 ) -> AsyncIterator[Rig]:
     """Run a house for the length of a test and take it down in order."""
     backend = FakeBackend(vocabulary=VOCABULARY, context=CONTEXT, think=thinks)
-    engine = InlineEngine(backend, before=before)
+    engine = InlineEngine(backend, before=before, delay_s=delay_s)
     limits = BatchLimits(
         vocabulary=VOCABULARY, context=CONTEXT, max_running=8, max_waiting=64, prefill_tokens=64
     )
@@ -137,13 +155,13 @@ async def house(
         backoff=(0.001, 0.002),
         intensity=20,
     )
-    with ThreadPoolExecutor(1) as text_thread:
+    with text_thread or TextThread() as thread:
         directory = Directory(
             spawn=lambda spec: root.branch("sessions").spawn(spec),
             statistics=root.statistics,
             scheduler=root.ref("scheduler"),
             codec=cast("Codec", LetterCodec()),
-            text_thread=text_thread,
+            text_thread=thread,
             model=ModelCard("letters", CONTEXT, 0),
         )
         running = asyncio.ensure_future(root.run())
