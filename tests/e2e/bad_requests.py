@@ -1,0 +1,110 @@
+"""Bad requests by the table: what is sent where, and what the refusal must say."""
+
+from typing import Any, NamedTuple
+
+USER = {"role": "user", "content": "Count to 20."}
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/messages": {"model": "any", "max_tokens": 8, "messages": [USER]},
+    "/v1/messages/count_tokens": {"model": "any", "messages": [USER]},
+    "/v1/chat/completions": {"model": "any", "max_tokens": 8, "messages": [USER]},
+    "/v1/completions": {"model": "any", "max_tokens": 8, "prompt": "1 2 3"},
+}
+"""A good body for every POST endpoint."""
+
+MESSAGES, COUNT_TOKENS, CHAT, TEXT = BODIES
+GENERATING = (MESSAGES, CHAT, TEXT)
+OPENAI = (CHAT, TEXT)
+SPOKEN = (MESSAGES, COUNT_TOKENS, CHAT)
+
+
+class Bad(NamedTuple):
+    """A field that `paths` refuse for its value; `place` is where exactly, `bound` what may be."""
+
+    paths: tuple[str, ...]
+    field: str
+    bound: str
+    value: Any
+    place: str
+
+
+def _bad(paths: tuple[str, ...], field: str, bound: str, *values: Any) -> tuple[Bad, ...]:
+    return tuple(Bad(paths, field, bound, value, field) for value in values)
+
+
+def _inside(paths: tuple[str, ...], place: str, bound: str, value: Any) -> tuple[Bad, ...]:
+    return (Bad(paths, place.partition("[")[0], bound, value, place),)
+
+
+MAX_TOKENS = _bad(
+    GENERATING,
+    "max_tokens",
+    "an integer >= 1 and <= 2147483647",
+    *(0, -1, 2**31, 2**63, 2**64, 10**400, 1.5, "8", True, [8], {}),
+)
+NUMBERS = (
+    *_bad(GENERATING, "temperature", ">= 0 and <= 2", *(-0.1, 2.1, 1e308, 10**400, "hot", True)),
+    *_bad(GENERATING, "top_p", "> 0 and <= 1", 0, 1.01, -1, "all"),
+    *_bad(GENERATING, "top_k", ">= 0 and <= 1000000", -1, 10**6 + 1, 2**63, 0.5),
+    *_bad(OPENAI, "min_p", ">= 0 and <= 1", -0.1, 1.1),
+    *_bad(OPENAI, "seed", f"<= {2**63 - 1}", 2**63, -(2**63), 2**64, 0.5, "x"),
+    *_bad(OPENAI, "presence_penalty", ">= -2 and <= 2", -2.1, 2.1, "x"),
+    *_bad(OPENAI, "n", "an integer >= 0", -1, 1.5, 2**63),
+)
+LIMITS = (
+    *_bad(GENERATING, "stream", "true or false", "yes", 1, []),
+    *_bad(tuple(BODIES), "model", "a string of at least 1", 7, "", None),
+    *_bad(OPENAI, "stop", "of 1 to 256 characters", 7, "", "x" * 257),
+    *_bad(OPENAI, "stop", "at most 16 items", ["x"] * 17),
+    *_bad((MESSAGES,), "stop_sequences", "at most 16 items", ["x"] * 17),
+    *_inside((MESSAGES,), "stop_sequences[0]", "of 1 to 256", [""]),
+    *_bad(OPENAI, "n", "only 1", 2),
+    *_bad(OPENAI, "logit_bias", "only {}", {"1": 100}),
+    *_bad((CHAT,), "top_logprobs", "only 0", 5),
+    *_bad((TEXT,), "best_of", "only 1", 2),
+    *_bad((MESSAGES,), "tools", "at most 1000 items", [{"name": "x", "input_schema": {}}] * 1001),
+    *_bad((CHAT,), "tools", "at most 1000 items", [{"type": "function"}] * 1001),
+    *_bad((TEXT,), "prompt", "a string of at least 1", 7, "", [], ["a", "b"]),
+)
+CONVERSATIONS = (
+    *_bad(SPOKEN, "messages", "an array of 1 to 10000 items", [], "hi", 7, [USER] * 10_001),
+    *_inside(SPOKEN, "messages[0].role", "'user'", [{"role": "wizard", "content": "x"}]),
+    *_inside(SPOKEN, "messages[1].role", "'user'", [USER, {"role": 7, "content": "x"}]),
+    *_inside(SPOKEN, "messages[1]", "an object", [USER, 7]),
+    *_inside(SPOKEN, "messages[0].content", "required", [{"role": "user"}]),
+    *_inside(SPOKEN, "messages[0].role", "required", [{"content": "x"}]),
+    *_inside(SPOKEN, "messages[0].content", "a string", [USER | {"content": 7}]),
+    *_inside(SPOKEN, "messages[0].content", "text", [USER | {"content": "a\0b"}]),
+    *_inside(
+        SPOKEN,
+        "messages[0].content[0].type",
+        "'text'",
+        [USER | {"content": [{"type": "hologram"}]}],
+    ),
+)
+BROKEN: tuple[tuple[int, bytes], ...] = (
+    (400, b""),
+    (400, b"hello"),
+    (400, b'{"model": "any", "messages": [{"role": "us'),
+    (400, b'{"model": "\xff\xfe"}'),
+    (400, b'{"model": "\\ud800"}'),
+    (400, b"[1, 2, 3]"),
+    (400, b'{"model": "any", "messages": ' + b"[" * 100_000),
+    (400, b'{"model": "any", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    (400, b'{"messages":' * 100_000 + b"1" + b"}" * 100_000),
+    (400, b'{"model": ' + b"9" * 5_000 + b"}"),
+    (413, b'{"model": "' + b"x" * 10 * 2**20 + b'"}'),
+)
+"""Bodies that are no document, and their statuses; nesting also in a field that nobody reads."""
+
+HEADS: tuple[tuple[int, str, str], ...] = (
+    (415, "Content-Type", "text/plain"),
+    (415, "Content-Type", "application/x-www-form-urlencoded"),
+    (415, "Content-Encoding", "gzip"),
+    (403, "Host", "evil.test"),
+    (403, "Host", "127.0.0.1.evil.test"),
+    (403, "Host", "127.0.0.1:1"),
+    (403, "Origin", "https://evil.test"),
+    (403, "Origin", "null"),
+    (400, "X-Session-Id", "x" * 513),
+)
+"""Headers, and the statuses of their refusals."""
