@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 
@@ -22,9 +24,26 @@ def configure(settings: LogSettings) -> None:
             *(_for_people(colors=on_terminal) if console else _for_machines()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=True,
     )
+
+
+class _Stderr:
+    """The stderr of the moment.
+
+    A line that cannot be written (a closed pipe, a full disk) is lost; the daemon is not.
+    """
+
+    def write(self, text: str) -> None:
+        """Write, or lose it."""
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush, or do not."""
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def _for_people(*, colors: bool) -> list[structlog.typing.Processor]:
