@@ -43,3 +43,15 @@ WRITE_DEADLINE_S: Final = 10.0
 
 PING_INTERVAL_S: Final = 5.0
 """Seconds of silence in a stream after which a keep-alive is sent."""
+
+MAX_SESSIONS: Final = 1_024
+"""Sessions remembered; the least recently used leaves first, once its turns have ended."""
+
+MAX_CONVERSATIONS: Final = 65_536
+"""Conversations known by their messages alone; the oldest are forgotten first."""
+
+MAX_REPLAY_TOKENS: Final = 131_072
+"""Tokens of answers a session remembers; a forgotten one is tokenized from its text again."""
+
+MAX_PROMPTS_IN_HAND: Final = 128
+"""Prompts on their way through the text thread, each up to a whole body; more are refused."""

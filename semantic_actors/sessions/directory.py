@@ -25,6 +25,11 @@ from semantic_actors.actors import (
 )
 from semantic_actors.domain.errors import Draining, Overloaded, SemanticActorsError
 from semantic_actors.domain.ids import Principal, SessionId, TurnId
+from semantic_actors.domain.limits import (
+    MAX_CONVERSATIONS,
+    MAX_PROMPTS_IN_HAND,
+    MAX_SESSIONS,
+)
 from semantic_actors.domain.request import ChatPrompt, Generation, Prompt
 from semantic_actors.scheduling import Inspect, Probe, SchedulerMessage, Snapshot, counters
 from semantic_actors.sessions.desk import Health, Identity, ModelCard
@@ -33,15 +38,6 @@ from semantic_actors.sessions.session import Session
 from semantic_actors.sessions.transcript import Digest, digests
 from semantic_actors.sessions.turn import Turn
 from semantic_actors.text import Codec
-
-MAX_SESSIONS = 1_024
-"""Sessions remembered; the least recently used leaves first, once its turns have ended."""
-
-MAX_DIGESTS = 65_536
-"""Conversations known by their messages alone; the oldest are forgotten first."""
-
-MAX_BEGINNING = 128
-"""Prompts on their way through the text thread; more are refused."""
 
 BEGIN_TIMEOUT_S = 120.0
 """Seconds for tokenizing and queueing a prompt, a restart of the scheduler included."""
@@ -137,7 +133,7 @@ class Directory:
         """Bound the prompts that wait for the text thread; each may hold a whole body."""
         if self._draining:
             raise Draining
-        if self._beginning >= MAX_BEGINNING:
+        if self._beginning >= MAX_PROMPTS_IN_HAND:
             message = f"{self._beginning} prompts are being read already"
             raise Overloaded(message, retry_after_s=1)
         self._beginning += 1
@@ -179,7 +175,7 @@ class Directory:
 
         def remembered(digest: Digest) -> None:
             self._conversations[principal, digest] = session
-            if len(self._conversations) > MAX_DIGESTS:
+            if len(self._conversations) > MAX_CONVERSATIONS:
                 self._conversations.popitem(last=False)
 
         def ended() -> None:

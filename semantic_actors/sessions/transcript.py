@@ -17,12 +17,10 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from semantic_actors.domain.ids import TokenIds
+from semantic_actors.domain.limits import MAX_REPLAY_TOKENS
 from semantic_actors.domain.request import ChatMessage
 
 Digest = bytes
-
-TOKENS_KEPT = 131_072
-"""Tokens of answers remembered per session; a forgotten one is tokenized from its text again."""
 
 
 def digests(messages: Iterable[ChatMessage], parent: Digest = b"") -> list[Digest]:
@@ -57,7 +55,7 @@ class Transcript:
         self._forget(digest)
         self._answers[digest] = array("I", tokens)
         self._tokens += len(tokens)
-        while self._tokens > TOKENS_KEPT and len(self._answers) > 1:
+        while self._tokens > MAX_REPLAY_TOKENS and len(self._answers) > 1:
             self._forget(next(iter(self._answers)))
         return digest
 

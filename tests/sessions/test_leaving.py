@@ -6,7 +6,6 @@ from functools import partial
 import pytest
 
 from semantic_actors.domain.errors import Draining
-from semantic_actors.sessions import directory
 from tests import sim
 from tests.sessions.rig import AtOnce, Rig, collect, house
 
@@ -53,25 +52,24 @@ async def test_no_turn_begins_after_the_cut() -> None:
 
 
 @sim.simulated
-async def test_sessions_beyond_the_bound_are_cut_and_leave() -> None:
+async def test_sessions_beyond_the_bound_are_cut_and_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A session forgotten with an open turn is still told of the end, and goes when idle."""
-    bound, directory.MAX_SESSIONS = directory.MAX_SESSIONS, 2
-    try:
-        async with house(text_thread=AtOnce(), thinks=lambda _: FOREVER, delay_s=0.01) as rig:
-            turns = [await rig.begin("forever", session=f"s{n}") for n in range(6)]
-            sessions = rig.root.branch("sessions")
-            assert sessions.statistics().children_alive == 6
+    monkeypatch.setattr("semantic_actors.sessions.directory.MAX_SESSIONS", 2)
+    async with house(text_thread=AtOnce(), thinks=lambda _: FOREVER, delay_s=0.01) as rig:
+        turns = [await rig.begin("forever", session=f"s{n}") for n in range(6)]
+        sessions = rig.root.branch("sessions")
+        assert sessions.statistics().children_alive == 6
 
-            for turn in turns[:4]:
-                turn.cancel()
-            await asyncio.sleep(1.0)
-            assert sessions.statistics().children_alive == 2
+        for turn in turns[:4]:
+            turn.cancel()
+        await asyncio.sleep(1.0)
+        assert sessions.statistics().children_alive == 2
 
-            rig.directory.cut()
-            await asyncio.sleep(1.0)
-            assert await idle(rig)
-    finally:
-        directory.MAX_SESSIONS = bound
+        rig.directory.cut()
+        await asyncio.sleep(1.0)
+        assert await idle(rig)
 
 
 @sim.simulated
