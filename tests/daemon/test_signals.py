@@ -43,3 +43,20 @@ async def test_another_kind_of_signal_counts_at_once() -> None:
     signals.received(signal.SIGINT)
 
     assert signals.hasten.is_set()
+
+
+def test_a_signal_before_there_is_a_loop_is_remembered() -> None:
+    """While modules are imported a wish to leave is kept; afterwards things are as they were."""
+    before = signal.getsignal(signal.SIGTERM)
+    signals = Signals()
+
+    with signals.early():
+        signal.raise_signal(signal.SIGTERM)
+        asyncio.run(_install(signals))
+
+    assert signals.drain.is_set()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+async def _install(signals: Signals) -> None:
+    signals.install()
