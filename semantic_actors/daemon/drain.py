@@ -40,12 +40,12 @@ async def drain(house: House, budget_s: float, hasten: asyncio.Event) -> float:
 
 
 async def _either(
-    work: Coroutine[Any, Any, None], event: asyncio.Event | None, deadline: float
+    work: Coroutine[Any, Any, object], event: asyncio.Event | None, deadline: float
 ) -> bool:
     """Wait for `work` until `event` or `deadline` (loop time); say whether it was done."""
-    tasks = [asyncio.ensure_future(work)]
+    tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(work)]
     if event is not None:
-        tasks.append(asyncio.ensure_future(_happened(event)))
+        tasks.append(asyncio.ensure_future(event.wait()))
     left = deadline - asyncio.get_running_loop().time()
     done, pending = await asyncio.wait(
         tasks, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED
@@ -54,7 +54,3 @@ async def _either(
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)
     return tasks[0] in done
-
-
-async def _happened(event: asyncio.Event) -> None:
-    await event.wait()

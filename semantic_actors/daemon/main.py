@@ -22,17 +22,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = load_settings(options.config, _overrides(options))
-    except ConfigurationError as error:
-        return _complain(error, USAGE)
-    logs.configure(settings.log)
-    blas.preload(settings.model.blas)
-    try:
+        logs.configure(settings.log)
+        blas.preload(settings.model.blas)
         return int(options.verb(settings, options))
     except ConfigurationError as error:
         return _complain(error, USAGE)
-    except SemanticActorsError as error:
-        return _complain(error, FAILED)
-    except OSError as error:
+    except (SemanticActorsError, OSError) as error:
         return _complain(error, FAILED)
 
 

@@ -217,7 +217,7 @@ class Batch:
         )
 
     def _find(self, sequence: SequenceId) -> Sequence:
-        return next(s for s in (*self.running, *self.waiting) if s.id == sequence)
+        return next(s for s in itertools.chain(self.running, self.waiting) if s.id == sequence)
 
     def _exhaust(self, decision: Decision) -> Iterator[Notice]:
         for sequence in map(self._find, decision.exhausted):

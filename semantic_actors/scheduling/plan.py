@@ -17,6 +17,7 @@ others by their share of the prefill budget.
 """
 
 from collections.abc import Collection, Iterable
+from functools import cached_property
 from itertools import islice
 
 import msgspec
@@ -81,13 +82,18 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class _Ledger:
-    """Scratch account of the pool while a plan is made. `idle` may still be evicted."""
+    """Scratch account of the pool while a plan is made."""
 
     def __init__(self, pool: Pool) -> None:
+        self._pool = pool
         self.free = pool.free_bytes
-        self.idle = {entry.cache: entry.charged_bytes for entry in pool.idle()}
         self.evicted: list[CacheId] = []
         self.taken: list[CacheId] = []
+
+    @cached_property
+    def idle(self) -> dict[CacheId, int]:
+        """Bytes of the caches that may still be evicted; a step without claims never lists them."""
+        return {entry.cache: entry.charged_bytes for entry in self._pool.idle()}
 
     def settle(self) -> None:
         """Evict what is idle while the pool is overdrawn: a cache may outgrow its reservation."""
@@ -100,7 +106,7 @@ class _Ledger:
         """Set `need` bytes aside, evicting as far as necessary; on False nothing has changed."""
         free = self.free
         victims = []
-        for cache, size in self.idle.items():
+        for cache, size in self.idle.items() if free < need else ():
             if free >= need:
                 break
             if cache != keeping:
@@ -135,9 +141,8 @@ def plan(view: View) -> Decision:
     admitted = [] if stuck else list(_admit(view, ledger))
     out = {*growth.parked, *growth.preempted, *growth.exhausted}
     unfed = {s.id: s.unfed for s in view.running if s.id not in out}
-    lengths = {s.id: len(s.tokens) for s in view.waiting}
-    for a in admitted:
-        unfed[a.sequence] = lengths[a.sequence] - (a.match.keep if a.match else 0)
+    for s, a in zip(view.waiting, admitted, strict=False):  # admissions are the queue's head
+        unfed[s.id] = len(s.tokens) - (a.match.keep if a.match else 0)
     return msgspec.structs.replace(
         growth,
         evicted=tuple(ledger.evicted),

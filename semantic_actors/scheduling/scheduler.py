@@ -49,14 +49,13 @@ from semantic_actors.scheduling.messages import (
 from semantic_actors.scheduling.sequence import Sequence, new_sequence_id
 from semantic_actors.scheduling.snapshot import Snapshot
 
+_EPOCHS = itertools.count(1)
+
 log = structlog.get_logger(__name__)
 
 
 class EngineFailure(SemanticActorsError):
     """The engine thread died; the scheduler cannot go on without it."""
-
-
-_EPOCHS = itertools.count(1)
 
 
 @dataclass(slots=True)

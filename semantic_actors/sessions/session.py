@@ -2,14 +2,13 @@
 
 A session may have several turns open at once (sub-agents, retries, side questions): each is a
 branch over caches the scheduler keeps, found by token ids. The session never blocks: text work
-runs on the text thread, questions to the scheduler beside the mailbox.
+runs on the text thread, and the scheduler is told and answers by messages.
 """
 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-
-import structlog
+from contextlib import suppress
 
 from semantic_actors.actors import Actor, ActorRef, ActorStopped, Deferred, MailboxFull, StopReason
 from semantic_actors.domain.errors import Draining, Overloaded, TurnFailed
@@ -39,8 +38,6 @@ from semantic_actors.sessions.messages import (
 from semantic_actors.sessions.transcript import Digest, Transcript, digests
 from semantic_actors.sessions.turn import Turn
 from semantic_actors.text import Codec, OutputDecoder
-
-log = structlog.get_logger(__name__)
 
 
 class Session(Actor[SessionMessage]):
@@ -142,10 +139,8 @@ class Session(Actor[SessionMessage]):
 
     def abort(self, sequence: SequenceId) -> None:
         """Stop a sequence; a scheduler that is gone has stopped it already."""
-        try:
+        with suppress(ActorStopped):
             self._scheduler.post(Abort(sequence))
-        except ActorStopped:
-            log.debug("abort_after_scheduler")
 
     def completed(self, answer: Answer) -> None:
         """Remember the ids of an answer of which nothing was cut off."""
@@ -180,10 +175,8 @@ class Session(Actor[SessionMessage]):
         return self._codec.render(prompt, self._transcript.replay(chain)), chain[-1]
 
     def _cancel(self, turn: TurnId) -> None:
-        try:
+        with suppress(ActorStopped):
             self.ref.post(CancelTurn(turn))
-        except ActorStopped:
-            log.debug("cancel_after_session")
 
     def _heard(self, message: FromScheduler) -> None:
         """Give news of a sequence to its turn; nobody waits for a sequence without one."""
