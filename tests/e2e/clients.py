@@ -1,10 +1,12 @@
 """The official SDKs, strict about every field, and conversations held through them."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import anthropic
 import openai
+
+C = TypeVar("C")
 
 MODEL = "any"
 
@@ -57,12 +59,12 @@ class Talk(Protocol):
         ...
 
 
-class ClaudeTalk:
-    """A conversation through the Messages API, greedy."""
+class _Begun(Generic[C]):
+    """A conversation before anything was said; the dialects say it each in their way."""
 
     def __init__(
         self,
-        client: anthropic.AsyncAnthropic,
+        client: C,
         *,
         stream: bool = False,
         headers: Mapping[str, str] | None = None,
@@ -71,6 +73,10 @@ class ClaudeTalk:
         self._stream = stream
         self._headers = dict(headers or {})
         self._messages: list[Any] = []
+
+
+class ClaudeTalk(_Begun[anthropic.AsyncAnthropic]):
+    """A conversation through the Messages API, greedy."""
 
     async def say(self, text: str) -> Said:
         """Say something and wait for the whole answer."""
@@ -101,20 +107,8 @@ class ClaudeTalk:
             return await stream.get_final_message()
 
 
-class GptTalk:
+class GptTalk(_Begun[openai.AsyncOpenAI]):
     """A conversation through Chat Completions, greedy."""
-
-    def __init__(
-        self,
-        client: openai.AsyncOpenAI,
-        *,
-        stream: bool = False,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        self._client = client
-        self._stream = stream
-        self._headers = dict(headers or {})
-        self._messages: list[Any] = []
 
     async def say(self, text: str) -> Said:
         """Say something and wait for the whole answer."""
