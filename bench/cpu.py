@@ -90,7 +90,7 @@ def ours(folder: Path) -> Callable[[], Rates]:
     def step(cache: CacheId, position: int, tokens: tuple[int, ...]) -> int:
         starts = () if position else (Start(cache),)
         plan = Plan(1, starts=starts, feeds=(Feed(cache, position, tokens, GREEDY),))
-        match backend.execute(plan).results[0]:
+        match backend.launch(plan)().results[0]:
             case Fed(token=int(token)):
                 return token
             case failed:
@@ -104,7 +104,7 @@ def ours(folder: Path) -> Callable[[], Rates]:
         for i in range(DECODED):
             token = step(cache, len(PROMPT) + i, (token,))
         rates = _rates(began, prompted, time.perf_counter())
-        backend.execute(Plan(1, drops=(cache,)))
+        backend.launch(Plan(1, drops=(cache,)))()
         return rates
 
     return run

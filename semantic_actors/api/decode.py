@@ -10,14 +10,14 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from semantic_actors.api.expectation import FREE_FORM, Step, expected_and_found
+from semantic_actors.api.expectation import Step, expected_and_found
 from semantic_actors.api.refusals import FieldMissing, FieldRefused, MalformedBody
 from semantic_actors.domain.errors import InvalidRequest
 from semantic_actors.domain.limits import MAX_JSON_DEPTH
 
 T = TypeVar("T")
 
-_PLACE: Final = re.compile(r" - at `\$(.*)`$")
+_PLACE: Final = re.compile(r" - at (?:`key` in )?`\$(.*)`$")
 _STEP: Final = re.compile(r"\.(\w+)|\[(\d+)\]")
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -76,15 +76,16 @@ def _checked(body: bytes, kind: type[T]) -> T:
 def _mismatch(body: bytes, kind: type, text: str) -> InvalidRequest:
     """Say again what msgspec says, with the value and the whole bound.
 
-    Its path ends for us at the first key of a free-form object, which it writes as `[...]`.
+    Its path ends for us at the first object of which only the kinds of keys and values are known:
+    what is wrong there it writes as `[...]`, or as one of its keys.
     """
     place = _PLACE.search(text)
     named, free, _ = place[1].partition("[...]") if place else ("", "", "")
     path = [name or int(index) for name, index in _STEP.findall(named)]
     if missing := _MISSING.match(text):
         return FieldMissing(_spell([*path, missing[1]]))
-    expected, found = expected_and_found(kind, body, path)
-    return FieldRefused(_spell(path), FREE_FORM if free else expected, found)
+    expected, found = expected_and_found(kind, body, path, inside=bool(free))
+    return FieldRefused(_spell(path), expected, found)
 
 
 def _spell(path: Sequence[Step]) -> str:

@@ -18,14 +18,21 @@ FREE_FORM: Final = "numbers within range"
 """All that is asked of JSON where any JSON fits: a number must fit into 64 bits."""
 
 
-def expected_and_found(root: type, body: bytes, path: Sequence[Step]) -> tuple[str, str]:
-    """Say what `root` allows at `path`, and quote what `body` has there."""
+def expected_and_found(
+    root: type, body: bytes, path: Sequence[Step], *, inside: bool = False
+) -> tuple[str, str]:
+    """Say what `root` allows at `path`, and quote what `body` has there.
+
+    `inside` says that it is an object there, and that what is wrong is in it.
+    """
     kinds = _flat([inspect.type_info(root)])
     raw = msgspec.Raw(body)
     for step in path:
         inner = [kind for outer in _meant(kinds, raw) for kind in _inside(outer, step)]
         kinds = _flat(inner)
         raw = _raw_inside(raw, step)
+    if inside:
+        kinds = [kind for kind in kinds if _is_map(kind)] or [inspect.AnyType()]
     words = dict.fromkeys(_describe(kind) for kind in kinds)
     return " or ".join(words), bytes(raw).decode(errors="replace").strip()
 
@@ -85,6 +92,10 @@ def _describe(kind: inspect.Type) -> str:
             words = "a string" + _length(kind.min_length, kind.max_length, "characters")
         case inspect.ListType():
             words = "an array" + _length(kind.min_length, kind.max_length, "items")
+        case inspect.DictType() if _is_map(kind):
+            names, values = _describe(kind.key_type), _describe(kind.value_type)
+            words = f"an object{_length(kind.min_length, kind.max_length, 'members')}"
+            words += f", each from {names} to {values}"
         case inspect.LiteralType():
             words = "one of " + ", ".join(map(repr, kind.values))
         case inspect.BoolType():
@@ -96,6 +107,11 @@ def _describe(kind: inspect.Type) -> str:
         case _:
             words = "an object"
     return words
+
+
+def _is_map(kind: inspect.Type) -> bool:
+    """Whether it is an object of any keys whose values are not just any JSON."""
+    return isinstance(kind, inspect.DictType) and not isinstance(kind.value_type, inspect.AnyType)
 
 
 def _range(kind: inspect.IntType | inspect.FloatType) -> str:

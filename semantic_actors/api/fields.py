@@ -25,6 +25,14 @@ TopP = Annotated[float, Meta(gt=0, le=1)]
 TopK = Annotated[int, Meta(ge=0, le=limits.MAX_TOP_K)]
 MaxTokens = Annotated[int, Meta(ge=1, le=limits.MAX_TOKENS_BOUND)]
 Seed = Annotated[int, Meta(ge=-limits.MAX_SEED, le=limits.MAX_SEED)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+RepetitionPenalty = Annotated[
+    float, Meta(ge=limits.MIN_REPETITION_PENALTY, le=limits.MAX_REPETITION_PENALTY)
+]
+TokenBias = Annotated[float, Meta(ge=-limits.MAX_LOGIT_BIAS, le=limits.MAX_LOGIT_BIAS)]
+LogitBias = Annotated[
+    dict[Annotated[int, Meta(ge=0)], TokenBias], Meta(max_length=limits.MAX_LOGIT_BIASES)
+]
 NonEmpty = Annotated[str, Meta(min_length=1)]
 StopSequence = Annotated[str, Meta(min_length=1, max_length=limits.MAX_STOP_SEQUENCE_CHARS)]
 StopSequences = Annotated[list[StopSequence], Meta(max_length=limits.MAX_STOP_SEQUENCES)]

@@ -33,6 +33,7 @@ class HealthEndpoints:
         body = {
             "status": "ready" if health.ready else "not ready",
             "reasons": health.reasons,
+            "warnings": health.warnings,
             "model": self._desk.model.name,
             "counters": health.counters,
         }

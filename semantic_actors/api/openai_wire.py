@@ -13,10 +13,9 @@ from msgspec import Meta
 from semantic_actors.api import fields
 from semantic_actors.api.refusals import Unsupported
 from semantic_actors.domain import limits
-from semantic_actors.domain.request import Generation, Prompt
+from semantic_actors.domain.request import Generation, Prompt, Sampling
 
 Count = Annotated[int, Meta(ge=0, le=limits.MAX_TOKENS_BOUND)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
 
 _NEUTRAL: Final[Mapping[str, Any]] = {
     "n": 1,
@@ -25,9 +24,6 @@ _NEUTRAL: Final[Mapping[str, Any]] = {
     "suffix": "",
     "logprobs": False,
     "top_logprobs": 0,
-    "presence_penalty": 0,
-    "frequency_penalty": 0,
-    "logit_bias": {},
     "functions": [],
 }
 """The value of each parameter without support that changes nothing; null is another."""
@@ -54,9 +50,10 @@ class Continuation(msgspec.Struct, kw_only=True):
     stream_options: StreamOptions | None = None
     prompt_cache_key: str | None = None
     n: Count | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    logit_bias: fields.JsonObject | None = None
+    presence_penalty: fields.Penalty | None = None
+    frequency_penalty: fields.Penalty | None = None
+    repetition_penalty: fields.RepetitionPenalty | None = None
+    logit_bias: fields.LogitBias | None = None
 
     @property
     def wants_usage(self) -> bool:
@@ -78,9 +75,19 @@ def generation(body: Continuation, prompt: Prompt, max_tokens: int | None) -> Ge
     stop = [body.stop] if isinstance(body.stop, str) else body.stop or []
     return Generation(
         prompt=prompt,
-        sampling=fields.sampling(body.temperature, body.top_p, body.top_k, body.min_p, body.seed),
+        sampling=_sampling(body),
         max_tokens=max_tokens,
         stop=tuple(stop),
+    )
+
+
+def _sampling(body: Continuation) -> Sampling:
+    return msgspec.structs.replace(
+        fields.sampling(body.temperature, body.top_p, body.top_k, body.min_p, body.seed),
+        repetition_penalty=body.repetition_penalty or 1.0,
+        presence_penalty=body.presence_penalty or 0.0,
+        frequency_penalty=body.frequency_penalty or 0.0,
+        logit_bias=tuple(sorted((body.logit_bias or {}).items())),
     )
 
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import psutil
 
+from semantic_actors.daemon.memory import judge_budget, read_memory
 from semantic_actors.daemon.port import refusal
 from semantic_actors.daemon.settings import Settings, size_bytes
 from semantic_actors.domain.errors import ConfigurationError, SemanticActorsError
 from semantic_actors.domain.ids import CacheId
 from semantic_actors.domain.request import GREEDY
 from semantic_actors.engine import Backend, Fed, Feed, Plan, Start, blas, pocket_path
-from semantic_actors.engine.device import default_device
+from semantic_actors.engine.device import default_device, in_main_memory
 
 PROMPT_TOKENS = 512
 ANSWER_TOKENS = 64
@@ -90,13 +90,16 @@ def _model(settings: Settings) -> Iterator[Finding]:
 
 
 def _memory(settings: Settings) -> Iterator[Finding]:
-    budget = size_bytes(settings.memory.ram_budget)
-    available = psutil.virtual_memory().available
-    found = f"KV budget {budget / 2**30:.1f} GiB, available {available / 2**30:.1f} GiB"
-    if budget > available:
-        yield Finding("memory", "warning", found, "lower memory.ram_budget or --ram-budget")
-    else:
-        yield Finding("memory", "ok", found)
+    try:
+        if not in_main_memory():
+            yield Finding("memory", "ok", "the KV budget is the GPU's, which is not looked at")
+            return
+        memory = read_memory()
+    except ImportError:
+        return  # the device's finding says it
+    judgement = judge_budget(size_bytes(settings.memory.ram_budget), memory)
+    advice = "" if judgement.verdict == "ok" else "lower memory.ram_budget or --ram-budget"
+    yield Finding("memory", judgement.verdict, judgement.found, advice)
 
 
 def _port(settings: Settings) -> Iterator[Finding]:
@@ -152,13 +155,13 @@ def _measure(backend: Backend, round_: int) -> tuple[float, float]:
         tokens = (token,) if step else prompt
         position = PROMPT_TOKENS + step - 1 if step else 0
         starts = () if step else (Start(cache),)
-        output = backend.execute(
+        output = backend.launch(
             Plan(step, starts=starts, feeds=(Feed(cache, position, tokens, GREEDY),))
-        )
+        )()
         fed = output.results[0]
         assert isinstance(fed, Fed), fed
         assert fed.token is not None
         token = fed.token
         seconds.append(output.seconds)
-    backend.execute(Plan(ANSWER_TOKENS + 2, drops=(cache,)))
+    backend.launch(Plan(ANSWER_TOKENS + 2, drops=(cache,)))()
     return PROMPT_TOKENS / seconds[0], ANSWER_TOKENS / sum(seconds[1:])

@@ -11,12 +11,20 @@ from semantic_actors.actors import RestartIntensityExceeded
 from semantic_actors.api import Access
 from semantic_actors.daemon.drain import drain
 from semantic_actors.daemon.keys import read_keys
+from semantic_actors.daemon.memory import MemoryWatch, judge_budget, read_memory
 from semantic_actors.daemon.port import refusal
 from semantic_actors.daemon.settings import Settings, size_bytes
 from semantic_actors.daemon.signals import Signals
 from semantic_actors.daemon.tree import Address, House
-from semantic_actors.domain.errors import SemanticActorsError
-from semantic_actors.engine import EXIT_STUCK, Backend, EngineThread, Watchdog, pocket_path
+from semantic_actors.domain.errors import ConfigurationError, SemanticActorsError
+from semantic_actors.engine import (
+    EXIT_STUCK,
+    Backend,
+    EngineThread,
+    Watchdog,
+    device,
+    pocket_path,
+)
 from semantic_actors.scheduling import BatchLimits
 from semantic_actors.sessions import ModelCard
 from semantic_actors.text import Codec, TextThread
@@ -41,9 +49,20 @@ def open_model(settings: Settings) -> Backend:
     """Load the configured model on the calling thread, which becomes the engine's."""
     from semantic_actors.engine.mlx_backend import open_backend  # noqa: PLC0415 (BLAS comes first)
 
+    _wire(settings.memory.wired_limit)
     model = settings.model
     path = model.path or str(pocket_path())
     return open_backend(path, model.adapter or None, model.weights, model.context or None)
+
+
+def _wire(limit: str) -> None:
+    if limit == "off":
+        return
+    try:
+        log.info("wired_limit_set", note=device.wire(size_bytes(limit)))
+    except ValueError as error:
+        message = f"setting memory.wired_limit = {limit!r}: {error}"
+        raise ConfigurationError(message) from None
 
 
 def model_name(settings: Settings) -> str:
@@ -75,8 +94,9 @@ async def serve(settings: Settings, signals: Signals) -> int:
     try:
         if not await _loaded(engine, signals):
             return 0
-        with _Watch(engine, settings):
-            code, leave_by = await _live(settings, access, engine, signals)
+        check_budget(settings)
+        with _Watch(engine, settings), MemoryWatch() as memory:
+            code, leave_by = await _live(settings, access, engine, signals, memory)
             return code
     finally:
         await _stop(engine, leave_by)
@@ -96,8 +116,28 @@ async def _loaded(engine: EngineThread, signals: Signals) -> bool:
     return False
 
 
+def check_budget(settings: Settings) -> None:
+    """Warn of a KV budget that is more than what is left once the weights are there.
+
+    Raises `ConfigurationError` for one that is more than all there is. A GPU with memory of its own
+    is not judged.
+    """
+    if not device.in_main_memory():
+        return
+    judgement = judge_budget(size_bytes(settings.memory.ram_budget), read_memory())
+    if judgement.verdict == "failed":
+        message = f"setting memory.ram_budget = {settings.memory.ram_budget!r}: {judgement.found}"
+        raise ConfigurationError(message)
+    if judgement.verdict == "warning":
+        log.warning("ram_budget_exceeds_memory", found=judgement.found)
+
+
 async def _live(
-    settings: Settings, access: Access, engine: EngineThread, signals: Signals
+    settings: Settings,
+    access: Access,
+    engine: EngineThread,
+    signals: Signals,
+    memory: MemoryWatch,
 ) -> tuple[int, float]:
     """Run the house until it is drained or gives up.
 
@@ -107,7 +147,7 @@ async def _live(
     text_thread = TextThread()
     try:
         codec = await loop.run_in_executor(text_thread, Codec.load, engine.info.folder)
-        house = _house(settings, engine, codec, text_thread, access)
+        house = _house(settings, engine, codec, text_thread, access=access, memory=memory)
         running = asyncio.ensure_future(house.root.run())
         told = asyncio.ensure_future(signals.drain.wait())
         await asyncio.wait((running, told), return_when=asyncio.FIRST_COMPLETED)
@@ -130,7 +170,9 @@ def _house(
     engine: EngineThread,
     codec: Codec,
     text_thread: TextThread,
+    *,
     access: Access,
+    memory: MemoryWatch,
 ) -> House:
     info = engine.info
     name = model_name(settings)
@@ -141,6 +183,7 @@ def _house(
         max_running=settings.scheduler.max_running,
         max_waiting=settings.scheduler.max_waiting,
         prefill_tokens=settings.scheduler.prefill_tokens,
+        inter_token_target_s=settings.scheduler.inter_token_target,
     )
     return House(
         engine=engine,
@@ -151,6 +194,7 @@ def _house(
         pool_bytes=size_bytes(settings.memory.ram_budget),
         access=access,
         address=Address(settings.server.host, settings.server.port, _say_ready),
+        surroundings=memory.surroundings,
     )
 
 

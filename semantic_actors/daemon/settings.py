@@ -15,8 +15,12 @@ from msgspec import Meta
 
 from semantic_actors.domain.errors import ConfigurationError
 
-Size = Annotated[str, Meta(pattern=r"^\d{1,9}(\.\d{1,9})?\s*(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")]
+_SIZE = r"\d{1,9}(\.\d{1,9})?\s*(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)"
+
+Size = Annotated[str, Meta(pattern=f"^{_SIZE}$")]
 """A number of bytes with its unit, as in `4GiB`."""
+
+SizeOrOff = Annotated[str, Meta(pattern=f"^(off|{_SIZE})$")]
 
 MIN_RAM_BUDGET_BYTES = 2**20
 """A pool that holds no conversation serves nobody."""
@@ -64,9 +68,10 @@ class ModelSettings(_Section, frozen=True):
 
 
 class MemorySettings(_Section, frozen=True):
-    """How much memory KV caches may take."""
+    """How much memory KV caches may take, and how much of all is kept from being paged out."""
 
     ram_budget: Size = "4GiB"
+    wired_limit: SizeOrOff = "off"
 
 
 class SchedulerSettings(_Section, frozen=True):
@@ -74,7 +79,8 @@ class SchedulerSettings(_Section, frozen=True):
 
     max_running: Annotated[int, Meta(ge=1, le=1_024)] = 16
     max_waiting: Annotated[int, Meta(ge=0, le=100_000)] = 256
-    prefill_tokens: Annotated[int, Meta(ge=1, le=65_536)] = 512
+    prefill_tokens: Annotated[int, Meta(ge=1, le=65_536)] = 1024
+    inter_token_target: Annotated[float, Meta(gt=0, le=60)] = 0.1
 
 
 class LifecycleSettings(_Section, frozen=True):

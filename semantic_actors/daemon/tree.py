@@ -21,7 +21,7 @@ from semantic_actors.actors import Actor, ChildSpec, Message, StopReason, Superv
 from semantic_actors.api import Access, HttpServer
 from semantic_actors.engine.protocol import Engine
 from semantic_actors.scheduling import BatchLimits, Scheduler
-from semantic_actors.sessions import Directory, ModelCard
+from semantic_actors.sessions import Directory, ModelCard, Surroundings
 from semantic_actors.text import Codec
 
 CLOSE_GRACE_S = 2.0
@@ -86,6 +86,7 @@ class House:
         pool_bytes: int,
         access: Access,
         address: Address,
+        surroundings: Callable[[], Surroundings],
     ) -> None:
         self.root = Supervisor(
             "root",
@@ -102,6 +103,7 @@ class House:
             codec=codec,
             text_thread=text_thread,
             model=model,
+            surroundings=surroundings,
         )
         self.server = HttpServer(self.directory, access)
         self._address = address

@@ -26,6 +26,21 @@ MAX_SEED: Final = 2**63 - 1
 MAX_TOP_K: Final = 1_000_000
 """Largest `top_k` accepted; above the vocabulary it means off."""
 
+MAX_LOGIT_BIASES: Final = 1_024
+"""Tokens with a bias in one request; each is written into the logits of every draw."""
+
+MAX_LOGIT_BIAS: Final = 100
+"""Largest bias of a token, in absolute value; OpenAI's own, and as good as a ban or an order."""
+
+MIN_REPETITION_PENALTY: Final = 0.01
+"""Smallest divisor of logits; nearer to zero they would not be numbers any more."""
+
+MAX_REPETITION_PENALTY: Final = 10
+"""Largest divisor of logits; 1 is off, and from 2 on hardly a token is said twice."""
+
+MAX_LOGPROBS: Final = 20
+"""Likeliest tokens reported beside a drawn one; OpenAI's own bound."""
+
 MAX_SESSION_ID_CHARS: Final = 512
 """Length of a session id in a header or body."""
 

@@ -56,6 +56,14 @@ Prompt = ChatPrompt | TextPrompt
 class Sampling(msgspec.Struct, frozen=True):
     """How a token is drawn from the logits. `temperature` 0 is greedy; `top_k` 0 is off.
 
+    Applied in this order: `logit_bias`, added to the tokens it names, sorted by id;
+    `repetition_penalty`, which divides the positive and multiplies the negative logits of what is
+    in the prompt or the answer; `presence_penalty`, off what is in the answer, and
+    `frequency_penalty`, off for each time it is; `top_p`, `min_p`, `top_k`; `temperature`.
+
+    `logprobs` None asks for no log-probabilities, a number for the drawn token's and for those of
+    so many of the likeliest. They are the model's own: none of the above has been applied.
+
     The draw at position `p` depends on `seed` and `p` alone, so an answer that is resumed after a
     restart goes on as it would have.
     """
@@ -65,6 +73,20 @@ class Sampling(msgspec.Struct, frozen=True):
     top_k: int = 0
     min_p: float = 0.0
     seed: int = 0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    logprobs: int | None = None
+
+    @property
+    def penalised(self) -> bool:
+        """Whether a draw depends on the tokens before it, and not on their logits alone."""
+        return (
+            self.repetition_penalty != 1.0
+            or self.presence_penalty != 0.0
+            or self.frequency_penalty != 0.0
+        )
 
 
 GREEDY = Sampling(temperature=0.0)

@@ -11,6 +11,7 @@ window, and a slice keeps its whole parent alive. `compact` gives that back afte
 
 import copy
 from collections.abc import Iterable, Iterator
+from math import inf
 from typing import Any
 
 import mlx.core as mx
@@ -45,13 +46,60 @@ def size_bytes(layers: Iterable[Layer]) -> int:
     return sum(array.nbytes for array in arrays(layers))
 
 
-def floor(layers: Iterable[Layer], length: int) -> int:
-    """Shortest prefix to which a cache of `length` tokens can be cut back."""
-    return max((_floor(layer, length) for layer in _members(layers)), default=0)
+def cut_limit(layers: Iterable[Layer]) -> float:
+    """Number of tokens from which on the cache can no longer be cut back.
+
+    Infinite for plain attention, the width of the narrowest window, 0 where anything is recurrent.
+    """
+    return min((_cut_limit(layer) for layer in _members(layers)), default=inf)
+
+
+def members(layers: Iterable[Layer]) -> list[Layer]:
+    """Every cache, those in lists of caches too, in an order of the model's own."""
+    return list(_members(layers))
+
+
+def is_attention(member: Layer) -> bool:
+    """Whether all it holds is keys and values: then what is drawn from it depends on all of it."""
+    return type(member) in (_stock.KVCache, _stock.RotatingKVCache)
+
+
+def can_stack(member: Layer) -> bool:
+    """Whether it can be a row beside others of its kind."""
+    return is_state(member) or (is_attention(member) and not getattr(member, "keep", 0))
+
+
+def is_state(member: Layer) -> bool:
+    """Whether it is recurrent state, whose size does not depend on the tokens."""
+    return type(member) is _stock.ArraysCache
+
+
+def room(member: Layer) -> int:
+    """Rows that an attention cache has space for; its size changes with them only."""
+    return 0 if member.keys is None else int(member.keys.shape[2])
+
+
+def last_rows(member: Layer, array: mx.array, count: int) -> mx.array:
+    """Return the last `count` rows of keys or values, in the order of the tokens."""
+    if type(member) is _stock.RotatingKVCache:
+        return member._temporal_order(array)[..., -count:, :]  # type: ignore[no-any-return]  # noqa: SLF001
+    return array[..., member.offset - count : member.offset, :]
+
+
+def refill(member: Layer, keys: mx.array, values: mx.array, length: int) -> None:
+    """Make `member` hold copies of the last rows of a sequence of `length` tokens."""
+    rows = keys.shape[2]
+    member.offset = length
+    if type(member) is _stock.RotatingKVCache:
+        member.keys, member.values = _private(keys, rows, rows), _private(values, rows, rows)
+        member._idx = rows  # noqa: SLF001
+    else:
+        room = (rows // STEP + 1) * STEP
+        member.keys, member.values = _private(keys, rows, room), _private(values, rows, room)
 
 
 def trim(layers: Iterable[Layer], length: int, keep: int) -> None:
-    """Cut a cache of `length` tokens back to its first `keep`, in place; `keep` >= `floor`."""
+    """Cut a cache of `length` tokens back to its first `keep`, in place; see `cut_limit`."""
     for layer in _members(layers):
         if keep == length or _unused(layer):
             continue
@@ -101,7 +149,7 @@ def footprint(
         else:
             fixed += size
             per_token += max(0, -((size_bytes([small]) - size) // (tokens[1] - tokens[0])))
-    return Footprint(fixed_bytes=fixed, bytes_per_token=per_token, granularity=STEP)
+    return Footprint(fixed, per_token, STEP, cut_limit(longer))
 
 
 def _members(layers: Iterable[Layer]) -> Iterator[Layer]:
@@ -140,12 +188,10 @@ def _window(layer: Layer) -> int | None:
     return int(layer.chunk_size) if type(layer) is _stock.ChunkedKVCache else None
 
 
-def _floor(layer: Layer, length: int) -> int:
+def _cut_limit(layer: Layer) -> float:
     if type(layer) in _PLAIN:
-        return 0
-    if type(layer) is _stock.RotatingKVCache and length < layer.max_size:
-        return 0
-    return length
+        return inf
+    return float(layer.max_size) if type(layer) is _stock.RotatingKVCache else 0.0
 
 
 def _fork(layer: Layer, length: int, keep: int) -> Layer:

@@ -11,6 +11,9 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
+
+import msgspec
 
 from semantic_actors.domain.ids import CacheId, TokenIds
 from semantic_actors.domain.request import Sampling
@@ -18,6 +21,7 @@ from semantic_actors.engine import laws
 from semantic_actors.engine.faults import describe
 from semantic_actors.engine.protocol import (
     Backend,
+    Collect,
     Deliver,
     EngineDied,
     Fed,
@@ -43,8 +47,13 @@ class _Held:
     """A cache is the tokens it was fed."""
 
     tokens: TokenIds
-    cuttable: bool
-    window: int | None
+    cut_limit: float
+    drawn: int | None = None
+    lost: str = ""
+
+    @property
+    def awaits(self) -> bool:
+        return self.drawn is not None
 
     @property
     def length(self) -> int:
@@ -52,8 +61,7 @@ class _Held:
 
     @property
     def floor(self) -> int:
-        wrapped = self.window is not None and self.length >= self.window
-        return self.length if wrapped or not self.cuttable else 0
+        return 0 if self.length < self.cut_limit else self.length
 
 
 class FakeBackend:
@@ -83,26 +91,28 @@ class FakeBackend:
             vocabulary=vocabulary,
             context=context,
             weights_bytes=0,
-            footprint=footprint or Footprint(fixed_bytes=0, bytes_per_token=1_024),
+            footprint=msgspec.structs.replace(
+                footprint or Footprint(fixed_bytes=0, bytes_per_token=1_024),
+                cut_limit=(inf if window is None else window) if cuttable else 0,
+            ),
             device="none",
         )
         self._think = think
-        self._cuttable = cuttable
-        self._window = window
         self._step_seconds = step_seconds
         self._token_seconds = token_seconds
         self._held: dict[CacheId, _Held] = {}
 
-    def execute(self, plan: Plan) -> StepOutput:
-        """Carry out one step. Raises `BrokenLaw` before anything is done."""
+    def launch(self, plan: Plan) -> Collect:
+        """Carry out one step at once. Raises `BrokenLaw` before anything is done."""
         laws.check(plan, self._held, vocabulary=self.info.vocabulary, context=self.info.context)
         for cache in plan.drops:
             del self._held[cache]
         for start in plan.starts:
             self._held[start.cache] = self._start(start)
-        fed = sum(len(feed.tokens) for feed in plan.feeds)
+        fed = sum(feed.count for feed in plan.feeds)
         seconds = self._step_seconds + self._token_seconds * fed
-        return StepOutput(plan.step, tuple(map(self._feed, plan.feeds)), seconds)
+        output = StepOutput(plan.step, tuple(map(self._feed, plan.feeds)), seconds)
+        return lambda: output
 
     def reset(self) -> None:
         """Drop every cache."""
@@ -117,20 +127,22 @@ class FakeBackend:
             tokens = self._held[start.source].tokens[: start.keep]
             if start.take:
                 del self._held[start.source]
-        return _Held(tokens, self._cuttable, self._window)
+        return _Held(tokens, self.info.footprint.cut_limit)
 
     def _feed(self, feed: Feed) -> Fed | FeedFailed:
         held = self._held[feed.cache]
-        held.tokens += feed.tokens
-        token = None
-        if feed.sampling is not None:
+        held.tokens += feed.tokens or (held.drawn or 0,)
+        held.drawn = None
+        if feed.sampling is not None and not held.lost:
             try:
-                token = self._next(held.tokens, feed.sampling)
+                held.drawn = self._next(held.tokens, feed.sampling)
             except Exception as error:  # noqa: BLE001 (whatever a script raises is its failure)
-                del self._held[feed.cache]
-                return FeedFailed(feed.cache, describe(error))
+                held.lost = describe(error)
+                held.drawn = 0  # the plan after this one may count on it
+        if held.lost:
+            return FeedFailed(feed.cache, held.lost)
         size_bytes = self.info.footprint.size_bytes(held.length)
-        return Fed(feed.cache, size_bytes, held.floor, token)
+        return Fed(feed.cache, size_bytes, held.floor, held.drawn)
 
     def _next(self, tokens: TokenIds, sampling: Sampling) -> int:
         if self._think is not None:
@@ -167,10 +179,7 @@ class InlineEngine:
 
     def attach(self, deliver: Deliver) -> None:
         """Begin a new epoch: all caches are dropped, outputs of earlier epochs never arrive."""
-        if self._pending is not None:
-            self._pending.cancel()
-            self._pending = None
-        self._plans.clear()
+        self.stop()
         self.backend.reset()
         self._deliver = deliver
 
@@ -182,12 +191,20 @@ class InlineEngine:
         if self._pending is None:
             self._pending = asyncio.get_running_loop().call_soon(self._step)
 
+    def stop(self) -> None:
+        """Forget what is under way; nothing is delivered any more."""
+        self._deliver = None
+        self._plans.clear()
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending = None
+
     def _step(self) -> None:
         plan = self._plans.popleft()
         try:
             if self._before is not None:
                 self._before(plan)
-            output = self.backend.execute(plan)
+            output = self.backend.launch(plan)()
         except Exception as error:  # noqa: BLE001 (it stands for the thread's end)
             self._die(describe(error))
             return

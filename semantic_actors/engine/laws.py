@@ -4,7 +4,7 @@ Pure: it sees lengths and floors only. A plan that passes can fail on a feed (`F
 on its own words.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from semantic_actors.domain.ids import CacheId
@@ -14,6 +14,11 @@ from semantic_actors.engine.protocol import Feed, Plan, Start
 
 class Held(Protocol):
     """A cache as far as the law is concerned."""
+
+    @property
+    def awaits(self) -> bool:
+        """Whether its last feed drew a token, which can be fed next."""
+        ...
 
     @property
     def length(self) -> int:
@@ -36,7 +41,9 @@ def check(plan: Plan, held: Mapping[CacheId, Held], *, vocabulary: int, context:
         del known[cache]
     for start in plan.starts:
         _check_start(start, known)
-    _check_feeds(plan.feeds, known, vocabulary=vocabulary, context=context)
+    started = {start.cache for start in plan.starts}
+    drawn = {cache for cache in known if cache not in started and held[cache].awaits}
+    _check_feeds(plan.feeds, known, drawn, vocabulary=vocabulary, context=context)
 
 
 def _named(plan: Plan) -> Iterator[CacheId]:
@@ -69,6 +76,7 @@ def _check_start(start: Start, known: dict[CacheId, tuple[int, int]]) -> None:
 def _check_feeds(
     feeds: Sequence[Feed],
     known: Mapping[CacheId, tuple[int, int]],
+    drawn: Container[CacheId],
     *,
     vocabulary: int,
     context: int,
@@ -83,11 +91,13 @@ def _check_feeds(
             feed.position == length,
             f"cache {feed.cache} holds {length} tokens, the feed is for position {feed.position}",
         )
-        _require(len(feed.tokens) > 0, f"feed of no tokens to cache {feed.cache}")
         _require(
-            length + len(feed.tokens) <= context,
-            f"cache {feed.cache} would hold {length + len(feed.tokens)} tokens > {context}",
+            length + feed.count <= context,
+            f"cache {feed.cache} would hold {length + feed.count} tokens > {context}",
         )
+        if not feed.tokens:
+            _require(feed.cache in drawn, f"cache {feed.cache} has drawn no token to feed")
+            continue
         low, high = min(feed.tokens), max(feed.tokens)
         _require(
             low >= 0 and high < vocabulary,

@@ -1,22 +1,27 @@
 """The real backend: a model of mlx-lm and a KV cache per id. Only the engine thread calls it.
 
-Each feed is a forward of its own, `(1, n)` ids on its own cache; the graphs of a whole step are
-evaluated together. mlx is lazy: a chunk from which nothing is drawn never computes its logits.
+A step is one forward over the rows of all its feeds (`forward`). `launch` builds its graph and sets
+it going; `collect` reads the drawn ids. The graph of the next step may be built in between, on ids
+that are not known yet, so that the device never waits for Python.
+
+A token whose logits are not numbers fails alone. What a kernel or a module raises ends the thread:
+the arrays of the whole step are lost with it, and the epoch after it finds out who it was.
 """
 
 import time
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import mlx.core as mx
 
 from semantic_actors.domain.ids import CacheId
-from semantic_actors.domain.request import GREEDY
-from semantic_actors.engine import blas, caches, laws, loading, sampling
-from semantic_actors.engine.faults import describe
+from semantic_actors.engine import blas, caches, laws, loading, measure, sampling
+from semantic_actors.engine.forward import Batched, Past
+from semantic_actors.engine.held import Awaited, Held, next_ids
 from semantic_actors.engine.protocol import (
+    Collect,
     Fed,
     Feed,
     FeedFailed,
@@ -26,40 +31,33 @@ from semantic_actors.engine.protocol import (
     StepOutput,
 )
 
-SPLIT_ROWS: Final = 32
-"""A chunk of more rows has its last token fed alone: the projection onto the vocabulary of every
-row would cost more than one more pass over the weights."""
-
-PROBE_TOKENS: Final = 64
-"""Length of the throwaway cache measured at load, and half that of the second."""
-
 CLEAR_EVERY_STEPS: Final = 256
 """Steps after which mlx's pool of free buffers is emptied; also done on a step without feeds."""
 
-CALIBRATION_ROUNDS: Final = 3
-"""Single tokens timed per thread count; the fastest of each counts."""
-
 
 @dataclass(slots=True)
-class _Held:
-    """A cache and the number of tokens in it."""
-
-    layers: caches.Layers
-    length: int = 0
-
-    @property
-    def floor(self) -> int:
-        return caches.floor(self.layers, self.length)
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A feed whose graph is built and not yet evaluated: the cache's arrays, and the token."""
+class _Launched:
+    """A feed whose graph is set going: the cache after it, and which draw of the step is its."""
 
     cache: CacheId
+    held: Held
+    size_bytes: int
     floor: int
-    arrays: list[mx.array]
-    token: mx.array | None
+    draw: int | None
+
+
+@dataclass(slots=True)
+class _Step:
+    """A step that is under way. `mark` is evaluated last.
+
+    No array of a cache may be kept here: the next step would copy it instead of writing to it.
+    """
+
+    number: int
+    launched: list[_Launched]
+    drawn: sampling.Drawn | None
+    mark: mx.array
+    began: float
 
 
 def open_backend(
@@ -83,30 +81,32 @@ class MlxBackend:
     """Owns the weights and every cache. State: `_held`, the caches by id."""
 
     def __init__(self, loaded: loading.LoadedModel) -> None:
-        self._model = loaded.model
-        self._held: dict[CacheId, _Held] = {}
+        self._held: dict[CacheId, Held] = {}
         self._threads = blas.Threads()
+        self._collected_at = 0.0
         with loading.told(f"{loaded.name} is read, and does not run on this {loaded.device}"):
-            self._info = self._measure(loaded)
-            self._decode_threads = self._calibrate()
+            self._forward = Batched(loaded.model, loaded.family)
+            self._info = measure.info(self._forward, loaded)
+            self._threads_for = measure.threads(self._forward, self._threads)
 
     @property
     def info(self) -> ModelInfo:
         """The loaded model."""
         return self._info
 
-    def execute(self, plan: Plan) -> StepOutput:
-        """Carry out one step. Raises `BrokenLaw` before anything is done."""
+    def launch(self, plan: Plan) -> Collect:
+        """Begin one step. Raises `BrokenLaw` before anything is done."""
         began = time.perf_counter()
         laws.check(plan, self._held, vocabulary=self._info.vocabulary, context=self._info.context)
         for cache in plan.drops:
-            del self._held[cache]
+            self._held.pop(cache).past.discard()
         for start in plan.starts:
             self._held[start.cache] = self._start(start)
-        results = self._feed(plan.feeds)
         if not plan.feeds or plan.step % CLEAR_EVERY_STEPS == 0:
             mx.clear_cache()
-        return StepOutput(plan.step, results, time.perf_counter() - began)
+        if not plan.feeds:
+            return partial(StepOutput, plan.step, (), 0.0)
+        return partial(self._collect, self._feed(plan, began))
 
     def reset(self) -> None:
         """Drop every cache; the weights stay."""
@@ -117,108 +117,84 @@ class MlxBackend:
         """Let go of the calling thread's streams: a thread that keeps them can abort the exit."""
         _leave()
 
-    def _start(self, start: Start) -> _Held:
-        if start.source is None or start.keep == 0:
-            if start.take and start.source is not None:
-                del self._held[start.source]
-            return _Held(caches.fresh(self._model))
-        source = self._held[start.source]
-        if not start.take:
-            return _Held(caches.fork(source.layers, source.length, start.keep), start.keep)
-        del self._held[start.source]
-        caches.trim(source.layers, source.length, start.keep)
-        return _Held(source.layers, start.keep)
+    def _start(self, start: Start) -> Held:
+        source = None
+        if start.source is not None:
+            source = self._held.pop(start.source) if start.take else self._held[start.source]
+        if source is None or start.keep == 0:
+            past = self._forward.fresh()
+            return Held(past, caches.cut_limit(past.layers))
+        layers = source.past.own()
+        if start.take:
+            caches.trim(layers, source.length, start.keep)
+        else:
+            layers = caches.fork(layers, source.length, start.keep)
+        return Held(Past(layers, start.keep), source.cut_limit)
 
-    def _feed(self, feeds: tuple[Feed, ...]) -> tuple[Fed | FeedFailed, ...]:
-        rows = max((len(feed.tokens) for feed in feeds), default=1)
-        self._threads.use(self._decode_threads if rows == 1 else self._threads.most)
-        pending = [self._build(feed) for feed in feeds]
-        with suppress(Exception):  # `_settle` asks each feed again, and it answers for itself
-            mx.eval([(one.arrays, one.token) for one in pending if isinstance(one, _Pending)])
-        return tuple(self._settle(one) for one in pending)
+    def _feed(self, plan: Plan, began: float) -> _Step:
+        """Set the step going. Results are in the order of the feeds, rows are not."""
+        pasts = [(self._held[feed.cache].past, feed.count) for feed in plan.feeds]
+        places = self._forward.arrange(pasts)
+        order = [plan.feeds[place] for place in places]
+        ids = next_ids([(self._held[feed.cache], feed.tokens) for feed in order])
+        self._threads.use(self._threads_for(ids.size))
+        picked = [i for i, feed in enumerate(order) if feed.sampling is not None]
+        logits = self._forward([pasts[place] for place in places], ids, picked)
+        drawn = self._draw(logits, [order[i] for i in picked]) if picked else None
+        draws = {order[i].cache: row for row, i in enumerate(picked)}
+        launched = [self._launched(feed, drawn, draws.get(feed.cache)) for feed in plan.feeds]
+        evaluated = [] if drawn is None else [*drawn.arrays]
+        for one in launched:
+            past = one.held.past
+            evaluated += past.states() if one.draw is not None else past.arrays()
+        mark = _mark(evaluated[-1])
+        mx.async_eval(evaluated, mark)  # type: ignore[no-untyped-call]
+        return _Step(plan.step, launched, drawn, mark, began)
 
-    def _build(self, feed: Feed) -> _Pending | FeedFailed:
+    def _draw(self, logits: mx.array, feeds: Sequence[Feed]) -> sampling.Drawn:
+        rows = []
+        for feed in feeds:
+            held = self._held[feed.cache]
+            assert feed.sampling is not None
+            if feed.history is not None:
+                held.history = sampling.History(*feed.history, self._info.vocabulary)
+            rows.append(sampling.Row(feed.sampling, held.length, held.history))
+        return sampling.draw(logits, rows)
+
+    def _launched(self, feed: Feed, drawn: sampling.Drawn | None, draw: int | None) -> _Launched:
         held = self._held[feed.cache]
-        try:
-            token = self._forward(held, feed)
-            return _Pending(feed.cache, held.floor, caches.arrays(held.layers), token)
-        except Exception as error:  # noqa: BLE001 (a model may raise anything)
-            return self._failed(feed.cache, describe(error))
+        held.drawn = None
+        if drawn is not None and draw is not None:
+            held.drawn = Awaited(drawn.tokens, draw)
+            if held.history is not None:
+                held.history.add(drawn.tokens[draw])
+        return _Launched(feed.cache, held, held.size_bytes(), held.floor, draw)
 
-    def _forward(self, held: _Held, feed: Feed) -> mx.array | None:
-        tokens = feed.tokens
-        if feed.sampling is not None and len(tokens) > SPLIT_ROWS:
-            self._call(held, tokens[:-1])
-            tokens = tokens[-1:]
-        logits = self._call(held, tokens)
-        if feed.sampling is None:
-            return None
-        return sampling.draw(logits[0, -1], feed.sampling, held.length)
+    def _collect(self, step: _Step) -> StepOutput:
+        mx.eval(step.mark)
+        tokens = [] if step.drawn is None else step.drawn.read()
+        results = tuple(self._result(one, tokens, step.drawn) for one in step.launched)
+        ended = time.perf_counter()
+        seconds, self._collected_at = ended - max(step.began, self._collected_at), ended
+        return StepOutput(step.number, results, seconds)
 
-    def _call(self, held: _Held, tokens: tuple[int, ...]) -> mx.array:
-        logits: mx.array = self._model(mx.array([tokens]), cache=held.layers)
-        held.length += len(tokens)
-        if len(tokens) > 1:
-            caches.compact(held.layers)
-        return logits
-
-    def _settle(self, pending: _Pending | FeedFailed) -> Fed | FeedFailed:
-        if isinstance(pending, FeedFailed):
-            return pending
-        try:
-            mx.eval(pending.arrays, pending.token)
-            token: Any = None if pending.token is None else pending.token.item()
-        except Exception as error:  # noqa: BLE001 (a kernel may raise anything)
-            return self._failed(pending.cache, describe(error))
+    def _result(
+        self, one: _Launched, tokens: list[int], drawn: sampling.Drawn | None
+    ) -> Fed | FeedFailed:
+        if one.held.lost:
+            return FeedFailed(one.cache, one.held.lost)
+        if one.draw is None or drawn is None:
+            return Fed(one.cache, one.size_bytes, one.floor)
+        token = tokens[one.draw]
         if token == sampling.NOT_A_NUMBER:
-            return self._failed(pending.cache, "the logits are not numbers")
-        size_bytes = sum(array.nbytes for array in pending.arrays)
-        return Fed(pending.cache, size_bytes, pending.floor, token)
+            one.held.lost = "the logits are not numbers"
+            return FeedFailed(one.cache, one.held.lost)
+        return Fed(one.cache, one.size_bytes, one.floor, token, drawn.logprobs(one.draw))
 
-    def _failed(self, cache: CacheId, reason: str) -> FeedFailed:
-        del self._held[cache]
-        return FeedFailed(cache, reason)
 
-    def _measure(self, loaded: loading.LoadedModel) -> ModelInfo:
-        """Feed throwaway caches; that also warms up what the first answer needs."""
-        longer = max(2, min(2 * PROBE_TOKENS, loaded.context - 1))
-        shorter = longer // 2
-        small, large = self._probe(shorter), self._probe(longer)
-        footprint = caches.footprint(
-            small.layers, large.layers, tokens=(shorter, longer), context=loaded.context
-        )
-        logits = self._call(large, (0,))
-        mx.eval(sampling.draw(logits[0, -1], GREEDY, large.length))
-        return ModelInfo(
-            name=loaded.name,
-            family=loaded.family,
-            vocabulary=int(logits.shape[-1]),
-            context=loaded.context,
-            weights_bytes=loaded.weights_bytes,
-            footprint=footprint,
-            device=loaded.device,
-            folder=loaded.folder,
-            notes=loaded.notes,
-        )
-
-    def _calibrate(self) -> int:
-        """Find out how many BLAS threads a single row is fastest with: one, or all.
-
-        On few cores threads cost more than they share; on many they share the memory traffic.
-        """
-        seconds: dict[int, float] = {}
-        for count in (1, self._threads.most) * CALIBRATION_ROUNDS:
-            self._threads.use(count)
-            began = time.perf_counter()
-            self._probe(1)
-            seconds[count] = min(seconds.get(count, inf), time.perf_counter() - began)
-        return min(seconds, key=seconds.__getitem__)
-
-    def _probe(self, tokens: int) -> _Held:
-        held = _Held(caches.fresh(self._model))
-        self._call(held, (0,) * tokens)
-        mx.eval(caches.arrays(held.layers))
-        return held
+def _mark(array: mx.array) -> mx.array:
+    """Make a number that is there when `array` is, and that keeps none of its memory."""
+    return mx.sum(array[(0,) * (array.ndim - 1)][:1] if array.ndim else array)
 
 
 def _leave() -> None:

@@ -7,9 +7,13 @@ contract tests: `mlx_backend.MlxBackend` and the deterministic `fake.FakeBackend
 
 A step is carried out in this order: `drops`, `starts`, `feeds`. An error that belongs to one feed
 is a `FeedFailed` and harms nobody else; any other exception ends the engine thread.
+
+A plan may be submitted before the output of the one before it is known: a feed can stand for "the
+token drawn last", so that the device never waits for the loop. If that draw failed, so does it.
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Protocol
 
 import msgspec
@@ -33,16 +37,24 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Feed(msgspec.Struct, frozen=True):
-    """Append `tokens` (at least one) to `cache`, which holds exactly `position` tokens before.
+    """Append `tokens` to `cache`, which holds exactly `position` tokens before.
 
-    With `sampling`, draw the token that follows from the logits of the last one fed; without, the
-    feed is a prefill chunk that is not the last.
+    No tokens means the one that the last feed of this cache drew, which whoever plans need not know
+    yet. With `sampling`, draw the token that follows from the logits of the last one fed; without,
+    the feed is a prefill chunk that is not the last. `history` comes with the first draw of a
+    sequence whose sampling looks back: the tokens it was given, and its answer so far.
     """
 
     cache: CacheId
     position: int
-    tokens: TokenIds
+    tokens: TokenIds = ()
     sampling: Sampling | None = None
+    history: tuple[TokenIds, TokenIds] | None = None
+
+    @property
+    def count(self) -> int:
+        """Tokens appended."""
+        return len(self.tokens) or 1
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -54,22 +66,37 @@ class Plan(msgspec.Struct, frozen=True):
     feeds: tuple[Feed, ...] = ()
 
 
+class TokenLogprobs(msgspec.Struct, frozen=True):
+    """Natural log-probabilities, of the model itself: before temperature, filters and penalties.
+
+    `top` are pairs of a token id and its value, the likeliest first.
+    """
+
+    chosen: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
 class Fed(msgspec.Struct, frozen=True):
     """The cache after its feed.
 
     `size_bytes` is what its arrays occupy. `floor` is the shortest prefix it can still be cut back
     to: 0 for plain attention, its whole length where nothing can be cut (recurrent state, a window
-    that has wrapped). `token` is the drawn token, where one was asked for.
+    that has wrapped). `token` is the drawn token, where one was asked for; `logprobs` its
+    log-probabilities, where they were.
     """
 
     cache: CacheId
     size_bytes: int
     floor: int
     token: int | None = None
+    logprobs: TokenLogprobs | None = None
 
 
 class FeedFailed(msgspec.Struct, frozen=True):
-    """The feed raised; the cache is gone. `reason` is for the log."""
+    """The feed came to nothing and its cache is lost; `reason` is for the log.
+
+    Whatever else is fed to it fails, too, until it is dropped.
+    """
 
     cache: CacheId
     reason: str
@@ -94,14 +121,16 @@ Deliver = Callable[[StepOutput | EngineDied], None]
 
 
 class Footprint(msgspec.Struct, frozen=True):
-    """An upper bound of a cache's size: `fixed_bytes + bytes_per_token * rows`.
+    """What caches are like: their size is at most `fixed_bytes + bytes_per_token * rows`.
 
-    `rows` is the number of tokens rounded up to `granularity` (caches grow in such steps).
+    `rows` is the number of tokens rounded up to `granularity` (caches grow in such steps). A cache
+    of fewer tokens than `cut_limit` can be cut back to any prefix; a longer one cannot be cut.
     """
 
     fixed_bytes: int
     bytes_per_token: int
     granularity: int = 256
+    cut_limit: float = inf
 
     def size_bytes(self, tokens: int) -> int:
         """Bound for a cache of `tokens` tokens."""
@@ -128,6 +157,10 @@ class ModelInfo(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
+Collect = Callable[[], StepOutput]
+"""Waits for a launched step. Steps are collected in the order of their launch, each once."""
+
+
 class Backend(Protocol):
     """A synchronous machine that executes plans; used by one thread at a time."""
 
@@ -136,8 +169,11 @@ class Backend(Protocol):
         """The loaded model."""
         ...
 
-    def execute(self, plan: Plan) -> StepOutput:
-        """Carry out one step. Raises on a broken law (unknown cache, wrong position)."""
+    def launch(self, plan: Plan) -> Collect:
+        """Begin one step. Raises on a broken law (unknown cache, wrong position).
+
+        The next may be launched before this one is collected.
+        """
         ...
 
     def reset(self) -> None:

@@ -1,8 +1,11 @@
 """The engine thread: one thread of ours, one backend, one message out per step.
 
 mlx arrays and streams belong to the thread that made them, so the thread that loads the model
-executes every plan. Everything mutable here is written by the loop, except `_backend`, `_serving`
-and `_busy_since`, which the thread writes.
+executes every plan. A plan that waits is launched before the one under way is collected: the device
+goes from one to the next while the loop reads the ids of the first.
+
+Everything mutable here is written by the loop, except `_backend`, `_serving` and `_busy_since`,
+which the thread writes.
 
 Each `attach` begins an epoch. A thread that dies ends its epoch with `EngineDied`; the next
 `attach` starts a new thread over the same weights. A thread that is merely slow is never replaced:
@@ -14,11 +17,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from semantic_actors.engine.faults import describe
 from semantic_actors.engine.protocol import (
     Backend,
+    Collect,
     Deliver,
     EngineDied,
     ModelInfo,
@@ -49,6 +53,11 @@ class _Leave:
     epoch: int
 
 
+_Command = _Begin | _Step | _Leave
+_Launched = tuple[int, Collect]
+"""A step under way, and its epoch."""
+
+
 class EngineThread:
     """Implements `Engine`. Every method is called on `loop`; `busy_since` from any thread.
 
@@ -59,7 +68,7 @@ class EngineThread:
         self._load = load
         self._loop = loop
         self._backend: Backend | None = None
-        self._commands: SimpleQueue[_Begin | _Step | _Leave] = SimpleQueue()
+        self._commands: SimpleQueue[_Command] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._ended = asyncio.Event()
         self._loaded: asyncio.Future[None] | None = None
@@ -165,24 +174,42 @@ class EngineThread:
             self._busy_since = time.monotonic()
             self._backend = self._load()
             self._busy_since = None
-        backend = self._backend
-        backend.reset()
+        self._backend.reset()
         listened_to = self._post(self._on_loaded)
+        launched: _Launched | None = None
         while listened_to:
-            command = self._commands.get()
-            if command.epoch != self._epoch:
-                continue  # nobody waits for it
-            self._serving = command.epoch
-            match command:
-                case _Leave():
-                    return
-                case _Begin():
-                    backend.reset()
-                case _Step(epoch, plan):
-                    self._busy_since = time.monotonic()
-                    output = backend.execute(plan)
-                    self._busy_since = None
-                    listened_to = self._post(self._on_output, epoch, output)
+            command = self._next(wait=launched is None)
+            if isinstance(command, _Leave):
+                return
+            before, launched = launched, None
+            if isinstance(command, _Begin):
+                self._backend.reset()
+                before, self._busy_since = None, None  # nobody waits for it
+            try:
+                if isinstance(command, _Step):
+                    self._busy_since = self._busy_since or time.monotonic()
+                    launched = command.epoch, self._backend.launch(command.plan)
+            finally:  # what a step has drawn is not lost because the next raises
+                if before is not None:
+                    listened_to = self._collect(before, last=launched is None)
+
+    def _next(self, *, wait: bool) -> _Command | None:
+        """Take the next command of this epoch; without `wait`, None if there is none."""
+        while True:
+            try:
+                command = self._commands.get(block=wait)
+            except Empty:
+                return None
+            if command.epoch == self._epoch:  # of others, nobody waits for it
+                self._serving = command.epoch
+                return command
+
+    def _collect(self, launched: _Launched, *, last: bool) -> bool:
+        """Wait for a step and deliver its output; False if nobody listens any more."""
+        epoch, collect = launched
+        output = collect()
+        self._busy_since = None if last else time.monotonic()
+        return self._post(self._on_output, epoch, output)
 
     def _post(self, callback: Callable[..., None], *arguments: object) -> bool:
         """Call back on the loop; False if it is closed."""

@@ -130,6 +130,10 @@ class Pool:
             entry.size_bytes = size_bytes
             entry.floor = floor
 
+    def raise_floor(self, cache: CacheId, floor: int) -> None:
+        """Record that a step under way leaves the cache with this floor, beyond its tokens even."""
+        self._entries[cache].floor = floor
+
     def reserve(self, cache: CacheId, reserved_bytes: int) -> None:
         """Change what is set aside for a pinned cache."""
         entry = self._entries[cache]
@@ -153,7 +157,7 @@ class Pool:
         charged = sum(entry.charged_bytes for entry in self._entries.values())
         assert charged == self.used_bytes, (charged, self.used_bytes)
         for entry in self._entries.values():
-            assert 0 <= entry.floor <= len(entry.tokens), entry.cache
+            assert entry.pinned or 0 <= entry.floor <= len(entry.tokens), entry.cache
             assert entry.pinned or entry.reserved_bytes == 0, entry.cache
 
 

@@ -12,38 +12,50 @@ and still cannot grow is *exhausted*: the pool is its context, and it is full.
 Suspects (they were running when an engine died) are admitted one at a time: the next when the last
 has drawn a token. So the one that kills engines dies alone; who was there most often goes first.
 
+A waiting sequence whose prefix is being computed right now follows the one that does (`sharing`):
+it stays in the queue, and is passed by those behind it.
+
 Every sequence that is not parked makes progress in every step: decoding ones by a token, the
-others by their share of the prefill budget.
+others by their share of the prefill budget (`pace`).
 """
 
 from collections.abc import Collection, Iterable
 from functools import cached_property
-from itertools import islice
 
 import msgspec
 
 from semantic_actors.domain.ids import CacheId, SequenceId
 from semantic_actors.engine.protocol import Footprint
 from semantic_actors.kv import Match, Pool
-from semantic_actors.scheduling.sequence import Sequence
+from semantic_actors.scheduling.admission import reservation
+from semantic_actors.scheduling.ledger import Ledger
+from semantic_actors.scheduling.pace import Pace, share_prefill
+from semantic_actors.scheduling.sequence import Following, Sequence
+from semantic_actors.scheduling.sharing import Leaders
 
 GROWTH_TOKENS = 256
 """Tokens by which a reservation is extended; caches grow in such steps."""
 
-RESERVED_COMPLETION_TOKENS = 1024
-"""Part of `max_tokens` that is reserved at admission; the rest is granted as it is needed."""
+LOOKS = 8
+"""Prompts compared with the caches per plan, a millisecond each if they are long. The event loop
+waits meanwhile; whoever comes next is looked at in the next step."""
 
 
 class View(msgspec.Struct, frozen=True):
-    """What `plan` looks at; nothing in it is changed. `running` is oldest first."""
+    """What `plan` looks at; nothing in it is changed.
+
+    `running` are those that can be fed, oldest first; `room` is how many more may run. `settled`
+    says that no step is under way, so that no memory is about to be given back.
+    """
 
     waiting: Collection[Sequence]
     running: list[Sequence]
+    room: int
+    settled: bool
     pool: Pool
     footprint: Footprint
     context: int
-    max_running: int
-    prefill_tokens: int
+    pace: Pace
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -62,6 +74,13 @@ class Admission(msgspec.Struct, frozen=True):
     take: bool = False
 
 
+class Follower(msgspec.Struct, frozen=True):
+    """A waiting sequence follows another from now on."""
+
+    sequence: SequenceId
+    following: Following
+
+
 class Share(msgspec.Struct, frozen=True):
     """A sequence feeds its next `tokens` tokens in this step."""
 
@@ -70,117 +89,47 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What to do, in this order; `parked` are left out."""
+    """What to do, in this order; `parked` are left out. `following` counts all who do."""
 
     evicted: tuple[CacheId, ...] = ()
     exhausted: tuple[SequenceId, ...] = ()
     preempted: tuple[SequenceId, ...] = ()
     granted: tuple[Grant, ...] = ()
     admitted: tuple[Admission, ...] = ()
+    followers: tuple[Follower, ...] = ()
     shares: tuple[Share, ...] = ()
     parked: tuple[SequenceId, ...] = ()
-
-
-class _Ledger:
-    """Scratch account of the pool while a plan is made."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self.free = pool.free_bytes
-        self.evicted: list[CacheId] = []
-        self.taken: list[CacheId] = []
-
-    @cached_property
-    def idle(self) -> dict[CacheId, int]:
-        """Bytes of the caches that may still be evicted; a step without claims never lists them."""
-        return {entry.cache: entry.charged_bytes for entry in self._pool.idle()}
-
-    def settle(self) -> None:
-        """Evict what is idle while the pool is overdrawn: a cache may outgrow its reservation."""
-        while self.free < 0 and self.idle:
-            cache = next(iter(self.idle))
-            self.free += self.idle.pop(cache)
-            self.evicted.append(cache)
-
-    def claim(self, need: int, *, keeping: CacheId | None = None) -> bool:
-        """Set `need` bytes aside, evicting as far as necessary; on False nothing has changed."""
-        free = self.free
-        victims = []
-        for cache, size in self.idle.items() if free < need else ():
-            if free >= need:
-                break
-            if cache != keeping:
-                victims.append(cache)
-                free += size
-        if free < need:
-            return False
-        for cache in victims:
-            del self.idle[cache]
-        self.evicted += victims
-        self.free = free - need
-        return True
-
-    def claim_by_taking(self, need: int, source: CacheId) -> bool:
-        """As `claim`, on top of an idle cache that is used up."""
-        size = self.idle[source]
-        if not self.claim(need - size, keeping=source):
-            return False
-        del self.idle[source]
-        self.taken.append(source)
-        return True
+    following: int = 0
 
 
 def plan(view: View) -> Decision:
     """Decide the next step."""
-    ledger = _Ledger(view.pool)
+    ledger = Ledger(view.pool)
     ledger.settle()
     growth = _grow(view, ledger)
-    if growth.parked and len(growth.parked) == len(view.running):
+    if view.settled and growth.parked and len(growth.parked) == len(view.running):
         growth = _break_deadlock(view, ledger)
     stuck = growth.parked or growth.preempted or growth.exhausted
-    admitted = [] if stuck else list(_admit(view, ledger))
+    queue = _Queue(view, ledger)
+    if view.room > 0 and not stuck:
+        queue.serve(view.room)
     out = {*growth.parked, *growth.preempted, *growth.exhausted}
-    unfed = {s.id: s.unfed for s in view.running if s.id not in out}
-    for s, a in zip(view.waiting, admitted, strict=False):  # admissions are the queue's head
-        unfed[s.id] = len(s.tokens) - (a.match.keep if a.match else 0)
+    moving = [(one, one.planned) for one in view.running if one.id not in out]
     return msgspec.structs.replace(
         growth,
         evicted=tuple(ledger.evicted),
-        admitted=tuple(admitted),
-        shares=tuple(_shares(unfed, view.prefill_tokens)),
+        admitted=tuple(queue.admitted),
+        followers=tuple(queue.followers),
+        shares=tuple(_shares([*moving, *queue.moving], view.pace)),
+        following=queue.following,
     )
 
 
-def reservation(sequence: Sequence, pool: Pool, footprint: Footprint, context: int) -> int | None:
-    """Tokens to reserve at admission; None if the sequence can never fit into the pool."""
-    least = len(sequence.tokens) + 1
-    remaining = sequence.max_tokens - sequence.generated
-    usual = len(sequence.tokens) + min(remaining, RESERVED_COMPLETION_TOKENS)
-    for tokens in (min(usual, context), least):
-        if footprint.size_bytes(tokens) <= pool.budget_bytes:
-            return tokens
-    return None
-
-
-def share_prefill(unfed: Iterable[int], budget: int) -> list[int]:
-    """Divide `budget` tokens among prompts: equal shares, what one leaves goes to the others.
-
-    Everyone gets at least one token, so no prompt stands still behind another.
-    """
-    wants = list(unfed)
-    shares = [0] * len(wants)
-    left = max(budget, len(wants))
-    for position, index in enumerate(sorted(range(len(wants)), key=wants.__getitem__)):
-        shares[index] = min(wants[index], left // (len(wants) - position))
-        left -= shares[index]
-    return shares
-
-
-def _grow(view: View, ledger: _Ledger) -> Decision:
+def _grow(view: View, ledger: Ledger) -> Decision:
     granted: list[Grant] = []
     parked: list[SequenceId] = []
     for sequence in view.running:
-        if len(sequence.tokens) <= sequence.reserved_tokens:
+        if sequence.length <= sequence.reserved_tokens:
             continue
         grant = _growth(sequence, view, ledger)
         if grant is None:
@@ -190,16 +139,16 @@ def _grow(view: View, ledger: _Ledger) -> Decision:
     return Decision(granted=tuple(granted), parked=tuple(parked))
 
 
-def _growth(sequence: Sequence, view: View, ledger: _Ledger) -> Grant | None:
+def _growth(sequence: Sequence, view: View, ledger: Ledger) -> Grant | None:
     size = view.footprint.size_bytes
-    wanted = min(len(sequence.tokens) + GROWTH_TOKENS, view.context)
-    for tokens in (wanted, len(sequence.tokens)):
+    wanted = min(sequence.length + GROWTH_TOKENS, view.context)
+    for tokens in (wanted, sequence.length):
         if ledger.claim(size(tokens) - size(sequence.reserved_tokens)):
             return Grant(sequence.id, tokens)
     return None
 
 
-def _break_deadlock(view: View, ledger: _Ledger) -> Decision:
+def _break_deadlock(view: View, ledger: Ledger) -> Decision:
     """Recompute the youngest later, as many as the oldest needs to grow."""
     oldest, *younger = view.running
     preempted: list[SequenceId] = []
@@ -218,37 +167,80 @@ def _break_deadlock(view: View, ledger: _Ledger) -> Decision:
     )
 
 
-def _admit(view: View, ledger: _Ledger) -> Iterable[Admission]:
-    room = view.max_running - len(view.running)
-    suspected = any(sequence.deaths for sequence in view.running)
-    for sequence in islice(view.waiting, max(room, 0)):
-        if sequence.deaths and suspected:
-            return
-        admission = _admission(sequence, view, ledger)
-        if admission is None:
-            return
-        suspected = suspected or sequence.deaths > 0
-        yield admission
+class _Queue:
+    """Admits from the queue, first come first served, as far as there is room and memory."""
+
+    def __init__(self, view: View, ledger: Ledger) -> None:
+        self._view = view
+        self._ledger = ledger
+        self.admitted: list[Admission] = []
+        self.followers: list[Follower] = []
+        self.following = 0
+        self.moving: list[tuple[Sequence, int]] = []
+
+    @cached_property
+    def _leaders(self) -> Leaders:
+        return Leaders(self._view.running, self._view.footprint.cut_limit)
+
+    def serve(self, room: int) -> None:
+        """Admit up to `room`, until someone must wait whom nobody may pass."""
+        suspected = any(sequence.deaths for sequence in self._view.running)
+        for sequence in self._view.waiting:
+            if len(self.admitted) == room or (sequence.deaths and suspected):
+                return
+            if self._leaders.keep(sequence):
+                self.following += 1
+                continue
+            if len(self.admitted) + len(self.followers) == LOOKS or not self._start(sequence):
+                return
+            suspected = suspected or any(one.deaths for one, _ in self.moving[-1:])
+
+    def _start(self, sequence: Sequence) -> bool:
+        """Admit a sequence, or have it follow another; False if there is no memory for it."""
+        view, ledger = self._view, self._ledger
+        tokens = reservation(sequence, view.pool, view.footprint, view.context)
+        assert tokens is not None, "refused at submission"
+        need = view.footprint.size_bytes(tokens)
+        if not ledger.affords(need):
+            return False
+        gone = frozenset((*ledger.evicted, *ledger.taken))
+        match = view.pool.match(sequence.principal, sequence.tokens, without=gone)
+        found = match.keep if match else 0
+        following = self._leaders.find(sequence, found)
+        if following is not None:
+            self.followers.append(Follower(sequence.id, following))
+            self.following += 1
+        else:
+            take = _claim(need, match, ledger)
+            self.admitted.append(Admission(sequence.id, tokens, match, take))
+            self.moving.append((sequence, found))
+            self._leaders.add(sequence, found)
+        return True
 
 
-def _admission(sequence: Sequence, view: View, ledger: _Ledger) -> Admission | None:
-    tokens = reservation(sequence, view.pool, view.footprint, view.context)
-    assert tokens is not None, "refused at submission"
-    need = view.footprint.size_bytes(tokens)
-    gone = frozenset((*ledger.evicted, *ledger.taken))
-    match = view.pool.match(sequence.principal, sequence.tokens, without=gone)
+def _claim(need: int, match: Match | None, ledger: Ledger) -> bool:
+    """Set aside what the ledger affords; True if the matched cache is used up for it."""
     if match is None:
-        return Admission(sequence.id, tokens) if ledger.claim(need) else None
+        return not ledger.claim(need)
     takeable = match.cache in ledger.idle  # it is not if another admission copies it
     if not (takeable and match.whole) and ledger.claim(need, keeping=match.cache):
         ledger.idle.pop(match.cache, None)
-        return Admission(sequence.id, tokens, match)
-    if takeable and ledger.claim_by_taking(need, match.cache):
-        return Admission(sequence.id, tokens, match, take=True)
-    return None
+        return False
+    return ledger.claim_by_taking(need, match.cache)
 
 
-def _shares(unfed: dict[SequenceId, int], budget: int) -> Iterable[Share]:
-    prefilling = {id_: count for id_, count in unfed.items() if count > 1}
-    yield from (Share(id_, 1) for id_, count in unfed.items() if count == 1)
-    yield from map(Share, prefilling, share_prefill(prefilling.values(), budget))
+def _shares(moving: list[tuple[Sequence, int]], pace: Pace) -> Iterable[Share]:
+    """One token for whoever decodes, a part of the budget for the others.
+
+    `moving` are pairs of a sequence and the tokens that it has or is being fed.
+    """
+    wants = [(one.id, one.length - fed, fed) for one, fed in moving]
+    yield from (Share(id_, 1) for id_, want, _ in wants if want == 1)
+    prompts = [(id_, want, fed) for id_, want, fed in wants if want > 1]
+    if not prompts:
+        return
+    depth = sum(fed for _, _, fed in prompts) / len(prompts)
+    budget = pace.budget(len(wants) - len(prompts), depth)
+    shares = share_prefill((want for _, want, _ in prompts), budget)
+    for (id_, _, _), share in zip(prompts, shares, strict=True):
+        yield Share(id_, share)

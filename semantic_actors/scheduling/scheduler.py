@@ -12,7 +12,6 @@ import asyncio
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import assert_never
 
 import structlog
@@ -23,14 +22,7 @@ from semantic_actors.domain.ids import LOCAL, SequenceId
 from semantic_actors.domain.request import GREEDY
 from semantic_actors.engine.protocol import Engine, EngineDied, StepOutput
 from semantic_actors.kv import Pool
-from semantic_actors.scheduling.batch import (
-    AdmittedNotice,
-    Batch,
-    BatchLimits,
-    FailedNotice,
-    Notice,
-    TokenNotice,
-)
+from semantic_actors.scheduling.batch import Batch, BatchLimits
 from semantic_actors.scheduling.messages import (
     Abort,
     Accepted,
@@ -46,8 +38,10 @@ from semantic_actors.scheduling.messages import (
     Submit,
     SubscriberMessage,
 )
+from semantic_actors.scheduling.notices import AdmittedNotice, FailedNotice, Notice, TokenNotice
 from semantic_actors.scheduling.sequence import Sequence, new_sequence_id
 from semantic_actors.scheduling.snapshot import Snapshot
+from semantic_actors.scheduling.turnover import Turnover
 
 _EPOCHS = itertools.count(1)
 
@@ -56,14 +50,6 @@ log = structlog.get_logger(__name__)
 
 class EngineFailure(SemanticActorsError):
     """The engine thread died; the scheduler cannot go on without it."""
-
-
-@dataclass(slots=True)
-class _Outlet:
-    """Where news of a sequence goes. `admitted_at` in loop time, for the mean length of a turn."""
-
-    post: Callable[[SubscriberMessage], None]
-    admitted_at: float | None = None
 
 
 class Scheduler(Actor[SchedulerMessage]):
@@ -76,10 +62,10 @@ class Scheduler(Actor[SchedulerMessage]):
         self._engine = engine
         self._limits = limits
         self._batch = Batch(Pool(pool_bytes), engine.info.footprint, limits)
-        self._outlets: dict[SequenceId, _Outlet] = {}
-        self._steps = self._generated = self._fed = self._cached = 0
+        self._outlets: dict[SequenceId, Callable[[SubscriberMessage], None]] = {}
+        self._turnover = Turnover()
+        self._steps = self._generated = self._cached = 0
         self._last_step = -math.inf
-        self._mean_turn_s = 1.0
 
     async def on_start(self) -> None:
         """Begin an epoch."""
@@ -91,8 +77,7 @@ class Scheduler(Actor[SchedulerMessage]):
             case Submit():
                 self._submit(message)
             case Abort(sequence=sequence):
-                self._outlets.pop(sequence, None)
-                self._batch.abort(sequence)
+                self._abort(sequence)
             case StepDone() | EngineLost() if message.epoch != self._epoch:
                 log.info("step_outlived_its_epoch", epoch=message.epoch)
             case StepDone(output=output):
@@ -144,6 +129,8 @@ class Scheduler(Actor[SchedulerMessage]):
 
         def heard(news: SubscriberMessage) -> None:
             match news:
+                case Admitted():
+                    self._turnover.forget(sequence.id)
                 case Generated() | Refused():  # a full queue is alive, too
                     reply.resolve(None)
                 case SequenceFailed(reason=reason):
@@ -160,10 +147,10 @@ class Scheduler(Actor[SchedulerMessage]):
         *,
         resumed: bool = False,
     ) -> None:
-        self._outlets[sequence.id] = _Outlet(post)
-        wait = self._mean_turn_s * (len(self._batch.waiting) + 1) / self._limits.max_running
+        self._outlets[sequence.id] = post
+        retry_after_s = self._turnover.retry_after_s(len(self._batch.waiting), _now())
         try:
-            self._batch.submit(sequence, resumed=resumed, expected_wait_s=wait)
+            self._batch.submit(sequence, resumed=resumed, retry_after_s=retry_after_s)
         except Rejected as error:
             self._post(Refused(sequence.id, error), last=True)
         else:
@@ -172,19 +159,19 @@ class Scheduler(Actor[SchedulerMessage]):
     def _step_done(self, output: StepOutput) -> None:
         self._steps += 1
         self._last_step = _now()
-        self._fed += self._batch.stepping_tokens
         for notice in self._batch.apply(output):
             self._report(notice)
 
     def _pump(self) -> None:
-        if self._batch.stepping:
-            return
-        plan, notices = self._batch.next_plan()
-        for notice in notices:
-            self._report(notice)
-        if plan is not None:
+        """Keep the engine busy, a step ahead where that can be."""
+        while self._batch.ready:
+            plan, notices = self._batch.next_plan()
+            for notice in notices:
+                self._report(notice)
+            if plan is None:
+                break
             self._engine.submit(plan)
-        else:
+        if not self._batch.stepping:
             self._batch.check_integrity()
 
     def _report(self, notice: Notice) -> None:
@@ -203,21 +190,22 @@ class Scheduler(Actor[SchedulerMessage]):
         self._post(news, last=notice.last)
 
     def _post(self, news: SubscriberMessage, *, last: bool = False) -> None:
-        outlet = self._outlets.get(news.sequence)
-        if outlet is None:
-            return
-        now = _now()
+        post = self._outlets.get(news.sequence)
         if isinstance(news, Admitted):
-            outlet.admitted_at = now
-        elif last and outlet.admitted_at is not None:
-            self._mean_turn_s += 0.2 * (now - outlet.admitted_at - self._mean_turn_s)
+            self._turnover.admitted(news.sequence, _now())
         if last:
-            del self._outlets[news.sequence]
-        try:
-            outlet.post(news)
-        except ActorStopped:
+            self._turnover.left(news.sequence, _now())
             self._outlets.pop(news.sequence, None)
-            self._batch.abort(news.sequence)
+        try:
+            if post is not None:
+                post(news)
+        except ActorStopped:
+            self._abort(news.sequence)
+
+    def _abort(self, sequence: SequenceId) -> None:
+        self._outlets.pop(sequence, None)
+        self._turnover.left(sequence, _now())
+        self._batch.abort(sequence)
 
     def _snapshot(self) -> Snapshot:
         pool = self._batch.pool
@@ -227,12 +215,13 @@ class Scheduler(Actor[SchedulerMessage]):
             pool_pinned_bytes=pool.pinned_bytes,
             caches=len(pool),
             waiting=len(self._batch.waiting),
+            following=self._batch.following,
             running=len(self._batch.running),
             parked=self._batch.parked,
             stepping=self._batch.stepping,
             steps_total=self._steps,
             tokens_generated_total=self._generated,
-            tokens_fed_total=self._fed,
+            tokens_fed_total=self._batch.fed_total,
             tokens_cached_total=self._cached,
             seconds_since_step=_now() - self._last_step,
         )

@@ -4,8 +4,11 @@ import itertools
 from dataclasses import dataclass
 from typing import Literal
 
-from semantic_actors.domain.ids import CacheId, Principal, SequenceId, TokenIds
+import msgspec
+
+from semantic_actors.domain.ids import CacheId, Principal, SequenceId
 from semantic_actors.domain.request import Sampling
+from semantic_actors.engine.protocol import Feed
 
 _IDS = itertools.count(1)
 
@@ -18,14 +21,25 @@ def new_sequence_id() -> SequenceId:
 SequenceFinish = Literal["stop", "length", "context"]
 
 
+class Following(msgspec.Struct, frozen=True):
+    """Waiting until `leader` has fed the first `until` tokens, which both have in common."""
+
+    leader: SequenceId
+    until: int
+
+
 @dataclass(slots=True)
 class Sequence:
     """A prompt and what was generated after it. Owned by the scheduler's batch.
 
     `tokens` is the prompt followed by the generated tokens. The first `fed` of them are in the
     cache; the first `cached` were found there. While it waits, `cache` is None and `fed` is 0.
+    Steps run ahead of what is known of them: `planned` tokens are fed or being fed in `flights`
+    steps, which will have drawn `awaited` more tokens. One that is `leaving` is fed no more.
     `keep` leaves the cache for reuse at the end. `deaths` counts those at which it was running and
-    since when it has drawn no token; with any it is a suspect.
+    since when it has drawn no token; with any it is a suspect. `follows` says for whose prefix it
+    waits in the queue, and counts only as long as that one is prefilling. `looks_back` says that
+    the engine was told what penalties look at.
     """
 
     id: SequenceId
@@ -39,8 +53,14 @@ class Sequence:
     deaths: int = 0
     cache: CacheId | None = None
     fed: int = 0
+    planned: int = 0
+    awaited: int = 0
+    flights: int = 0
+    looks_back: bool = False
+    leaving: bool = False
     cached: int = 0
     reserved_tokens: int = 0
+    follows: Following | None = None
 
     @property
     def unfed(self) -> int:
@@ -48,13 +68,44 @@ class Sequence:
         return len(self.tokens) - self.fed
 
     @property
+    def length(self) -> int:
+        """Tokens it will have when all steps under way have ended."""
+        return len(self.tokens) + self.awaited
+
+    def spent(self, context: int) -> bool:
+        """Whether its last token is being drawn already, or it is `leaving`."""
+        drawn = self.generated + self.awaited
+        return self.leaving or drawn >= self.max_tokens or self.length >= context
+
+    @property
     def generated(self) -> int:
         """Tokens drawn so far."""
         return len(self.tokens) - self.prompt_tokens
 
-    def next_tokens(self, count: int) -> TokenIds:
-        """Return the next `count` tokens to feed."""
-        return tuple(self.tokens[self.fed : self.fed + count])
+    def feed(self, count: int) -> Feed:
+        """Plan its next `count` tokens; with the last of them the next token is drawn."""
+        assert self.cache is not None, self.id
+        position, self.planned = self.planned, self.planned + count
+        self.flights += 1
+        tokens = tuple(self.tokens[position : self.planned])  # none: what is drawn right now
+        if self.planned < self.length:
+            return Feed(self.cache, position, tokens)
+        self.awaited += 1
+        history = None
+        if self.sampling.penalised and not self.looks_back:
+            self.looks_back = True
+            history = (
+                tuple(self.tokens[: self.prompt_tokens]),
+                tuple(self.tokens[self.prompt_tokens :]),
+            )
+        return Feed(self.cache, position, tokens, self.sampling, history)
+
+    def restart(self, cache: CacheId | None, fed: int = 0) -> None:
+        """Begin on another cache, or wait for one."""
+        self.cache = cache
+        self.fed = self.planned = self.cached = fed
+        self.reserved_tokens = 0
+        self.looks_back = False
 
     def finish_after(self, token: int, context: int) -> SequenceFinish | None:
         """Say whether the sequence ends with `token`, the last of `tokens`."""

@@ -16,6 +16,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """KV caches, pinned and idle."""
     waiting: int
     """Sequences in the queue."""
+    following: int
+    """Of these, those that wait for a prefix which a running sequence is computing."""
     running: int
     """Sequences on a cache, parked ones included."""
     parked: int

@@ -30,6 +30,8 @@ class ModelCard(msgspec.Struct, frozen=True):
 class Health(msgspec.Struct, frozen=True):
     """The state of the house. `reasons` says why it is not ready, empty when it is.
 
+    `warnings` are words for the operator that keep nobody from an answer.
+
     `counters` are gauges and totals by name, flat, for `/health` and `/metrics`; units are in the
     names (`pool_used_bytes`, `waiting`, `tokens_generated_total`).
     """
@@ -37,6 +39,14 @@ class Health(msgspec.Struct, frozen=True):
     ready: bool
     reasons: tuple[str, ...]
     counters: dict[str, int | float]
+    warnings: tuple[str, ...] = ()
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What is known of the machine around the house; it becomes part of `Health`."""
+
+    warnings: tuple[str, ...] = ()
+    counters: dict[str, int] = {}
 
 
 class Desk(Protocol):

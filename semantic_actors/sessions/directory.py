@@ -32,7 +32,7 @@ from semantic_actors.domain.limits import (
 )
 from semantic_actors.domain.request import ChatPrompt, Generation, Prompt
 from semantic_actors.scheduling import Inspect, Probe, SchedulerMessage, Snapshot, counters
-from semantic_actors.sessions.desk import Health, Identity, ModelCard
+from semantic_actors.sessions.desk import Health, Identity, ModelCard, Surroundings
 from semantic_actors.sessions.messages import Begin, CancelTurn, CutTurns, Retire, SessionMessage
 from semantic_actors.sessions.session import Session
 from semantic_actors.sessions.transcript import Digest, digests
@@ -63,6 +63,7 @@ class Directory:
         codec: Codec,
         text_thread: Executor,
         model: ModelCard,
+        surroundings: Callable[[], Surroundings] = Surroundings,
     ) -> None:
         self._spawn_child = spawn
         self._statistics = statistics
@@ -70,6 +71,7 @@ class Directory:
         self._codec = codec
         self._text_thread = text_thread
         self._model = model
+        self._surroundings = surroundings
         self._sessions: OrderedDict[Key, ActorRef[SessionMessage]] = OrderedDict()
         self._alive: set[ActorRef[SessionMessage]] = set()
         self._conversations: OrderedDict[tuple[Principal, Digest], SessionId] = OrderedDict()
@@ -104,14 +106,24 @@ class Directory:
 
     async def health(self, *, probe: bool = False) -> Health:
         """Look at the house; see `Desk`."""
+        around = self._surroundings()
         try:
             snapshot = await self._scheduler.ask(Inspect(), timeout=2.0)
             if probe and not snapshot.stepping and snapshot.seconds_since_step > PROBE_AFTER_S:
                 await self._scheduler.ask(Probe(), timeout=10.0)
         except (ActorError, SemanticActorsError) as error:
-            return Health(ready=False, reasons=(f"scheduler: {error}",), counters={})
+            reasons: tuple[str, ...] = (f"scheduler: {error}",)
+            return Health(
+                ready=False,
+                reasons=reasons,
+                counters={**around.counters},
+                warnings=around.warnings,
+            )
         reasons = self._reasons(snapshot)
-        return Health(ready=not reasons, reasons=reasons, counters=self._counters(snapshot))
+        counters = {**self._counters(snapshot), **around.counters}
+        return Health(
+            ready=not reasons, reasons=reasons, counters=counters, warnings=around.warnings
+        )
 
     # For the daemon
 

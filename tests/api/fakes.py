@@ -39,7 +39,8 @@ class FakeDesk:
     def __init__(self) -> None:
         self.script: Iterable[TurnEvent] = GREETING
         self.refusal: Exception | None = None
-        self.house = Health(ready=True, reasons=(), counters={"waiting": 2, "tokens_total": 7})
+        counters: dict[str, int | float] = {"waiting": 2, "tokens_total": 7}
+        self.house = Health(ready=True, reasons=(), counters=counters, warnings=("memory is low",))
         self.asked: list[tuple[Identity, Generation]] = []
         self.counted: list[ChatPrompt] = []
         self.probes: list[bool] = []

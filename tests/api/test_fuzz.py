@@ -33,7 +33,7 @@ RICH: dict[str, Any] = {
     "stop_sequences": ["a"],
     "stream_options": {"include_usage": True},
     "response_format": {"type": "text"},
-    "logit_bias": {},
+    "logit_bias": {"5": 1},
     "temperature": 1,
     "top_p": 1,
     "top_k": 1,

@@ -36,6 +36,7 @@ async def test_health(client: aiohttp.ClientSession, desk: FakeDesk) -> None:
         assert await answer.json() == {
             "status": "ready",
             "reasons": [],
+            "warnings": ["memory is low"],
             "model": "pocket",
             "counters": {"waiting": 2, "tokens_total": 7},
         }

@@ -11,6 +11,7 @@ from semantic_actors.domain.request import (
     ChatMessage,
     ChatPrompt,
     Generation,
+    Sampling,
     TextPrompt,
     ToolCall,
     ToolSpec,
@@ -116,6 +117,33 @@ def test_sampling() -> None:
         asked.min_p,
         asked.seed,
     ) == (0.5, 0.25, 7, 0.125, -5)
+
+
+def test_steering() -> None:
+    """Penalties and biases are passed on, biases by id; without them nothing is steered."""
+    bias = {"1000": -100, "7": 0.5, "30": 100}
+    steers: dict[str, Any] = {
+        "presence_penalty": -2,
+        "frequency_penalty": 2,
+        "repetition_penalty": 1.25,
+    }
+
+    for asked in (
+        chat(**steers, logit_bias=bias, seed=1).sampling,
+        completion(**steers, logit_bias=bias, seed=1).sampling,
+    ):
+        assert asked == Sampling(
+            seed=1,
+            repetition_penalty=1.25,
+            presence_penalty=-2.0,
+            frequency_penalty=2.0,
+            logit_bias=((7, 0.5), (30, 100.0), (1000, -100.0)),
+        )
+        assert asked.penalised
+    nothing = dict.fromkeys([*steers, "logit_bias"])
+    for asked in (chat(seed=1).sampling, chat(**nothing, seed=1).sampling):
+        assert asked == Sampling(seed=1)
+        assert not asked.penalised
 
 
 def test_what_asks_for_nothing_is_accepted() -> None:

@@ -65,6 +65,7 @@ SAMPLING: list[Row] = [
     ("top_k", 10**6 + 1, "an integer >= 0 and <= 1000000 or null, got 1000001"),
     ("stream", "yes", 'true or false or null, got "yes"'),
 ]
+BIASES = "at most 1024 members, each from an integer >= 0 to a number >= -100 and <= 100"
 OPENAI: list[Row] = [
     ("seed", 2**63, f"an integer >= -{2**63 - 1} and <= {2**63 - 1} or null, got {2**63}"),
     ("seed", -(2**63), f"an integer >= -{2**63 - 1} and <= {2**63 - 1} or null, got -{2**63}"),
@@ -77,9 +78,17 @@ OPENAI: list[Row] = [
     ("n", 2, "n: 2 is not supported, only 1 or null"),
     ("n", -1, "an integer >= 0 and <= 2147483647 or null, got -1"),
     ("n", 10**12, "an integer >= 0 and <= 2147483647 or null, got 1000000000000"),
-    ("presence_penalty", 0.5, "presence_penalty: 0.5 is not supported, only 0 or null"),
+    ("presence_penalty", -2.5, "a number >= -2 and <= 2 or null, got -2.5"),
     ("frequency_penalty", 3, "a number >= -2 and <= 2 or null, got 3"),
-    ("logit_bias", {"5": 1}, 'logit_bias: {"5":1} is not supported, only {} or null'),
+    ("repetition_penalty", 0, "a number >= 0.01 and <= 10 or null, got 0"),
+    ("repetition_penalty", 10.5, "a number >= 0.01 and <= 10 or null, got 10.5"),
+    ("logit_bias", {"5": 101}, f'{BIASES}, got {{"5": 101}}'),
+    ("logit_bias", {"5": -100.5}, f'{BIASES}, got {{"5": -100.5}}'),
+    ("logit_bias", {"5": None}, f'{BIASES}, got {{"5": null}}'),
+    ("logit_bias", {"five": 1}, f'{BIASES} or null, got {{"five": 1}}'),
+    ("logit_bias", {"-5": 1}, f'{BIASES} or null, got {{"-5": 1}}'),
+    ("logit_bias", [5], f"{BIASES} or null, got [5]"),
+    ("logit_bias", dict.fromkeys(map(str, range(1025)), 1), f'{BIASES} or null, got {{"0": 1,'),
     ("stream_options", 1, "an object or null, got 1"),
     ("prompt_cache_key", "k" * 513, "at most 512 characters, got 513"),
 ]

@@ -48,6 +48,8 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
         ("[server]\nport = 70000", "server.port = 70000: Expected `int` <= 65535"),
         ('[server]\nport = "80"', "server.port = '80': Expected `int`"),
         ('[memory]\nram_budget = "4 potatoes"', "memory.ram_budget = '4 potatoes'"),
+        ('[memory]\nwired_limit = "on"', "memory.wired_limit = 'on'"),
+        ("[scheduler]\ninter_token_target = 0", "inter_token_target = 0: Expected `float` > 0"),
         ("[scheduler]\nmax_running = 0", "scheduler.max_running = 0: Expected `int` >= 1"),
         ('server = "x"', "setting server = 'x'"),
         ("[server", "is not TOML"),
@@ -74,3 +76,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_sizes_are_numbers_with_units(size: Any, expected: int) -> None:
     """Binary and decimal units are told apart."""
     assert size_bytes(size) == expected
+
+
+@pytest.mark.parametrize("value", ["off", "12GiB", "1.5 GB"])
+def test_the_wired_limit_is_a_size_or_off(tmp_path: Path, value: str) -> None:
+    """Off leaves it to mlx."""
+    settings = load_settings(write(tmp_path, f'[memory]\nwired_limit = "{value}"'), {})
+
+    assert settings.memory.wired_limit == value

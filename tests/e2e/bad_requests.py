@@ -48,6 +48,8 @@ NUMBERS = (
     *_bad(OPENAI, "min_p", ">= 0 and <= 1", -0.1, 1.1),
     *_bad(OPENAI, "seed", f"<= {2**63 - 1}", 2**63, -(2**63), 2**64, 0.5, "x"),
     *_bad(OPENAI, "presence_penalty", ">= -2 and <= 2", -2.1, 2.1, "x"),
+    *_bad(OPENAI, "frequency_penalty", ">= -2 and <= 2", -2.1, 2.1, "x"),
+    *_bad(OPENAI, "repetition_penalty", ">= 0.01 and <= 10", 0, -1, 10.1, "x"),
     *_bad(OPENAI, "n", "an integer >= 0", -1, 1.5, 2**63),
 )
 LIMITS = (
@@ -58,7 +60,7 @@ LIMITS = (
     *_bad((MESSAGES,), "stop_sequences", "at most 16 items", ["x"] * 17),
     *_inside((MESSAGES,), "stop_sequences[0]", "of 1 to 256", [""]),
     *_bad(OPENAI, "n", "only 1", 2),
-    *_bad(OPENAI, "logit_bias", "only {}", {"1": 100}),
+    *_bad(OPENAI, "logit_bias", ">= -100 and <= 100", {"1": 100.1}, {"x": 1}, {"-1": 1}, "x"),
     *_bad((CHAT,), "top_logprobs", "only 0", 5),
     *_bad((TEXT,), "best_of", "only 1", 2),
     *_bad((MESSAGES,), "tools", "at most 1000 items", [{"name": "x", "input_schema": {}}] * 1001),

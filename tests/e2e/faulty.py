@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 from semantic_actors.daemon.main import main
 from semantic_actors.daemon.settings import Settings
-from semantic_actors.engine import Backend, ModelInfo, Plan, StepOutput, blas
+from semantic_actors.engine import Backend, ModelInfo, Plan, blas
+from semantic_actors.engine.protocol import Collect
 
 Fault = Callable[[], object]
 
@@ -32,12 +33,12 @@ class FaultyBackend:
         """The loaded model."""
         return self._backend.info
 
-    def execute(self, plan: Plan) -> StepOutput:
-        """Carry out one step, or fail in the way that is due."""
+    def launch(self, plan: Plan) -> Collect:
+        """Begin one step, or fail in the way that is due."""
         time.sleep(self._step_s)
         if self._due:
             self._due.popleft()()
-        return self._backend.execute(plan)
+        return self._backend.launch(plan)
 
     def reset(self) -> None:
         """Drop every cache."""

@@ -1,6 +1,7 @@
 """Several agents at once: each knows what it was told, and nothing of the others."""
 
 import asyncio
+import itertools
 
 import anthropic
 import openai
@@ -38,7 +39,8 @@ async def test_five_concurrent_claude_code_sessions(claude: anthropic.AsyncAnthr
         turns[2][0] for turns in everyone
     ]
     for turns in everyone:
-        assert [end - 1 for _, _, end in turns[:-1]] == [cached for _, cached, _ in turns[1:]]
+        for (_, _, end), (_, cached, _) in itertools.pairwise(turns):
+            assert cached in (end - 1, end)  # the end of the turn may have been fed already
 
 
 async def test_agents_have_independent_caches(
@@ -56,7 +58,8 @@ async def test_agents_have_independent_caches(
     for text in ("Hello!", "Thank you.", "What is my street name?"):
         for index, talk in enumerate(talks):
             said = await talk.say(text)
-            assert said.cached == last[index].prompt + last[index].completion - 1
+            end = last[index].prompt + last[index].completion
+            assert said.cached in (end - 1, end)
             last[index] = said
 
     assert [said.text for said in last] == [f"Your street name is {value}." for _, value in facts]

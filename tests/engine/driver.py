@@ -33,7 +33,7 @@ class Driver:
         """Start a cache, empty or from `source`."""
         self._minted += 1
         cache = CacheId(self._minted)
-        self.backend.execute(Plan(1, starts=(Start(cache, source, keep, take),)))
+        self.backend.launch(Plan(1, starts=(Start(cache, source, keep, take),)))()
         self.positions[cache] = keep
         return cache
 
@@ -48,7 +48,7 @@ class Driver:
                 for cache, tokens in feeds.items()
             ),
         )
-        results = self.backend.execute(plan).results
+        results = self.backend.launch(plan)().results
         for cache, tokens in feeds.items():
             self.positions[cache] += len(tokens)
         return list(results)

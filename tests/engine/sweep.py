@@ -11,6 +11,7 @@ from typing import Any
 from tests.engine import tiny  # first: it loads the BLAS
 
 import mlx.core as mx  # isort: skip
+from mlx_lm.models.cache import make_prompt_cache
 
 from semantic_actors.domain.ids import CacheId, TokenIds
 from semantic_actors.domain.request import GREEDY
@@ -81,12 +82,47 @@ def differences(family: str) -> dict[str, float]:
     return {name: tiny.apart(got, expected) for name, got in rows.items()}
 
 
+def mixed(family: str) -> tuple[str, float]:
+    """Say how sequences share a step, and how far that is from each alone.
+
+    Two sequences decode and one prefills; then all three decode. The reference is mlx-lm's model on
+    a cache of each sequence's own.
+    """
+    backend, model = tiny.backend(family), tiny.build(family)
+    recorder = tiny.record(backend)
+    driver = Driver(backend)
+    parts = [tiny.words(30 + i, count) for i, count in enumerate((51, 41, 60))]
+    heads, tails = [tokens[:40] for tokens in parts], [tokens[40:] for tokens in parts]
+    tails[0], heads[0] = parts[0][-1:], parts[0][:-1]
+    ids = [driver.new() for _ in parts]
+    for cache, head in zip(ids, heads, strict=True):
+        driver.feed(cache, head)
+    worst = 0.0
+    for before, feeds in ((heads, tails), (parts, [(7,), (8,), (9,)])):
+        driver.step(dict(zip(ids, feeds, strict=True)), GREEDY)
+        pairs = zip(before, feeds, strict=True)
+        expected = [_alone(model, tokens, rest) for tokens, rest in pairs]
+        worst = max(worst, tiny.apart([recorder.row(cache) for cache in ids], expected))
+    return backend._forward.mode.value, worst
+
+
+def _alone(model: Any, tokens: TokenIds, rest: TokenIds) -> mx.array:
+    layers = make_prompt_cache(model)
+    mx.eval(model(mx.array([tokens]), cache=layers))
+    logits: mx.array = model(mx.array([rest]), cache=layers)[0, -1]
+    return logits.astype(mx.float32)
+
+
 def verdict(family: str) -> dict[str, Any]:
-    """Give the differences, or why there are none."""
+    """Give the differences and the mode of mixed steps, or why there are none."""
     try:
-        return {"family": family, "differences": differences(family)}
+        found = differences(family)
+        mode, gap = mixed(family)
     except (Exception, SystemExit) as error:  # noqa: BLE001 (a module may raise anything)
         return {"family": family, "error": f"{type(error).__name__}: {error}"}
+    if family not in CHUNKING_MATTERS:
+        found["mixed"] = gap
+    return {"family": family, "mode": mode, "differences": found}
 
 
 if __name__ == "__main__":

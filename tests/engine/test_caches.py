@@ -1,12 +1,19 @@
 """What a cache holds is what it says it holds."""
 
 from collections.abc import Callable
+from math import inf
 
 from tests.engine import tiny
 
 import mlx.core as mx  # isort: skip (after the BLAS)
 import pytest
-from mlx_lm.models.cache import ConcatenateKVCache, KVCache, QuantizedKVCache, RotatingKVCache
+from mlx_lm.models.cache import (
+    ArraysCache,
+    ConcatenateKVCache,
+    KVCache,
+    QuantizedKVCache,
+    RotatingKVCache,
+)
 
 from semantic_actors.engine import caches
 from tests.engine.driver import Driver
@@ -91,10 +98,10 @@ def test_a_fork_owns_its_buffers(make: Callable[[], object], keep: int) -> None:
 
 
 def test_a_window_can_be_cut_until_it_wraps() -> None:
-    """The floor of a window is 0 below its width and the whole length from there on."""
-    assert caches.floor(_fed(RotatingKVCache(32), 31), 31) == 0
-    assert caches.floor(_fed(RotatingKVCache(32), 32), 32) == 32
-    assert caches.floor(_fed(RotatingKVCache(32), 20, 1, 1), 22) == 0
+    """Plain attention can always be cut, a window below its width; the narrowest decides."""
+    assert caches.cut_limit([KVCache()]) == inf
+    assert caches.cut_limit([KVCache(), RotatingKVCache(64), RotatingKVCache(32)]) == 32
+    assert caches.cut_limit([KVCache(), ArraysCache(2)]) == 0
 
 
 def test_a_window_keeps_its_first_tokens() -> None:
@@ -118,7 +125,7 @@ def test_an_unknown_class_is_never_cut() -> None:
 
     layers = _fed(Novel(), 10)
 
-    assert caches.floor(layers, 10) == 10
+    assert caches.cut_limit(layers) == 0
     [twin] = caches.fork(layers, 10, 10)
     twin.update_and_fetch(_rows(5, 4), _rows(5, 4))
     assert layers[0].offset == 10
@@ -131,7 +138,6 @@ def test_a_layer_that_is_never_filled_holds_nothing() -> None:
     caches.trim(layers, 10, 5)
 
     assert caches.size_bytes(caches.fork(layers, 10, 5)) == 0
-    assert caches.floor(layers, 10) == 0
 
 
 def test_a_cut_that_the_cache_refuses_is_an_error() -> None:

@@ -83,12 +83,12 @@ def test_a_broken_plan_is_refused_whole(any_backend: Backend, plan: Plan) -> Non
     """A plan that breaks a law raises before anything is done: its caches go on as they were."""
     any_backend.reset()
     head = tiny.words(1, 40)
-    any_backend.execute(Plan(1, starts=(Start(A),), feeds=(Feed(A, 0, head),)))
+    any_backend.launch(Plan(1, starts=(Start(A),), feeds=(Feed(A, 0, head),)))()
 
     with pytest.raises(BrokenLaw):
-        any_backend.execute(plan)
+        any_backend.launch(plan)()
 
-    after = any_backend.execute(Plan(2, feeds=(Feed(A, 40, (1,), GREEDY),))).results
+    after = any_backend.launch(Plan(2, feeds=(Feed(A, 40, (1,), GREEDY),)))().results
     driver = Driver(any_backend)
     assert [driver.token(driver.new(), (*head, 1), GREEDY)] == [
         fed.token for fed in after if isinstance(fed, Fed)
@@ -113,14 +113,14 @@ def test_a_plan_is_done_in_order(driver: Driver) -> None:
     old = driver.new()
     driver.feed(old, (1, 2))
 
-    output = driver.backend.execute(
+    output = driver.backend.launch(
         Plan(
             7,
             drops=(old,),
             starts=(Start(A), Start(B, A, 0), Start(old)),
             feeds=(Feed(old, 0, (3,), GREEDY), Feed(A, 0, (3,), GREEDY), Feed(B, 0, (4,))),
         )
-    )
+    )()
 
     first, second, third = output.results
     assert output.step == 7

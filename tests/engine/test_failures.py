@@ -1,12 +1,13 @@
 """A feed that fails, fails alone; work that nobody needs is never done."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from semantic_actors.domain.request import GREEDY
 from semantic_actors.engine import BrokenLaw, FakeBackend, Fed, FeedFailed
-from semantic_actors.engine.protocol import Backend
+from semantic_actors.engine.protocol import Backend, Feed, Plan
 from tests.engine import tiny
 from tests.engine.driver import Driver
 
@@ -31,10 +32,15 @@ class Poisoned:
     def __getattr__(self, name: str) -> object:
         return getattr(self._model, name)
 
-    def __call__(self, ids: object, cache: object) -> object:
-        """Answer as the model does, but for the poisoned token."""
+    def __call__(self, ids: Any, cache: object) -> object:
+        """Answer as the model does, but poison the rows of one token."""
+        import mlx.core as mx  # noqa: PLC0415 (after the BLAS)
+
         logits = self._model(ids, cache=cache)  # type: ignore[operator]
-        return self._poison(logits) if ids[0, -1].item() == self._token else logits  # type: ignore[index]
+        poisoned = (ids == self._token)[..., None]
+        if not mx.any(poisoned).item():
+            return logits
+        return mx.where(poisoned[: logits.shape[0]], self._poison(logits), logits)  # type: ignore[arg-type]
 
 
 def _raises(_: object) -> object:
@@ -56,14 +62,13 @@ def _is_no_number(logits: object) -> object:
 
 def _poisoned(poison: Callable[[object], object]) -> Backend:
     backend = tiny.backend("llama")
-    backend._model = Poisoned(backend._model, 13, poison)
+    forward: Any = backend._forward
+    forward._model = Poisoned(forward._model, 13, poison)
     return backend
 
 
 FAILING = {
     "fake": lambda: _fails_on(13),
-    "building": lambda: _poisoned(_raises),
-    "evaluating": lambda: _poisoned(_cannot_be_evaluated),
     "nan": lambda: _poisoned(_is_no_number),
 }
 
@@ -84,18 +89,50 @@ def test_a_failed_feed_harms_nobody_else(make: Callable[[], Backend]) -> None:
     [failed] = [result for result in results if isinstance(result, FeedFailed)]
     assert failed.cache == failing
     assert failed.reason
+    [still] = driver.step({failing: (1,)})
+    assert still == failed
+    driver.backend.launch(Plan(1, drops=(failing,)))()
     with pytest.raises(BrokenLaw):
         driver.step({failing: (1,)})
     driver.step({first: (7,), last: (7,)}, GREEDY)
 
 
+@pytest.mark.parametrize("poison", [_raises, _cannot_be_evaluated])
+def test_what_a_step_raises_ends_it(poison: Callable[[object], object]) -> None:
+    """Nothing is swallowed: the thread ends by it, and the next epoch starts anew."""
+    backend = _poisoned(poison)
+    driver = Driver(backend)
+    first, failing = driver.new(), driver.new()
+
+    with pytest.raises((ValueError, RuntimeError)):
+        driver.step({first: (5,), failing: (13,)}, GREEDY)
+
+    backend.reset()
+    again = Driver(backend)
+    assert again.token(again.new(), (1, 2, 5), GREEDY) >= 0
+
+
+def test_a_token_after_a_failed_one_fails_too() -> None:
+    """A step that was launched on a token which turns out to be none comes to nothing."""
+    backend = _poisoned(_is_no_number)
+    driver = Driver(backend)
+    cache = driver.new()
+    driver.feed(cache, (1, 2))
+
+    first = backend.launch(Plan(1, feeds=(Feed(cache, 2, (13,), GREEDY),)))
+    second = backend.launch(Plan(2, feeds=(Feed(cache, 3, (), GREEDY),)))
+
+    assert isinstance(first().results[0], FeedFailed)
+    assert isinstance(second().results[0], FeedFailed)
+
+
 def test_logits_nobody_draws_from_are_never_made() -> None:
-    """A chunk without sampling, and all of a long chunk but its last token, make no logits."""
+    """A chunk without sampling makes no logits."""
     driver = Driver(_poisoned(_cannot_be_evaluated))
     cache = driver.new()
 
     driver.feed(cache, (13,))
     driver.feed(cache, (*tiny.words(1, 40), 13))
-    fed = driver.feed(cache, (*tiny.words(2, 40), 13, 7), GREEDY)
+    fed = driver.feed(cache, (*tiny.words(2, 40), 7), GREEDY)
 
     assert fed.token is not None

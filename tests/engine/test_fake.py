@@ -37,7 +37,7 @@ def test_a_script_decides() -> None:
     """`think` sees every token held, and its answer is what is drawn."""
     backend = FakeBackend(think=sum)
 
-    [fed] = backend.execute(_feed(1, count=3)).results
+    [fed] = backend.launch(_feed(1, count=3))().results
 
     assert isinstance(fed, Fed)
     assert fed.token == 15
@@ -51,7 +51,7 @@ def test_sizes_and_seconds_are_as_declared() -> None:
         token_seconds=0.5,
     )
 
-    output = backend.execute(_feed(1, count=5))
+    output = backend.launch(_feed(1, count=5))()
 
     assert output.seconds == 3.5
     [fed] = output.results

@@ -24,6 +24,7 @@ from semantic_actors.engine import (
     StepOutput,
     hashed_token,
 )
+from semantic_actors.engine.protocol import Collect
 from tests.engine.driver import tokens_of
 
 A = CacheId(1)
@@ -40,13 +41,13 @@ class Gated(FakeBackend):
         self.entered = threading.Event()
         self.gate = threading.Event()
 
-    def execute(self, plan: Plan) -> StepOutput:
+    def launch(self, plan: Plan) -> Collect:
         """Note the step; wait, if it is the seventh."""
         self.calls.append(f"step {plan.step}")
         if plan.step == 7:
             self.entered.set()
             assert self.gate.wait(30)
-        return super().execute(plan)
+        return super().launch(plan)
 
     def reset(self) -> None:
         """Note it."""

@@ -18,7 +18,7 @@ import mlx.core as mx  # noqa: E402
 from mlx.utils import tree_flatten, tree_unflatten  # noqa: E402
 from mlx_lm.utils import quantize_model, save_config, save_model  # noqa: E402
 
-from semantic_actors.domain.ids import TokenIds  # noqa: E402
+from semantic_actors.domain.ids import CacheId, TokenIds  # noqa: E402
 from semantic_actors.engine import loading, mlx_backend  # noqa: E402
 
 ARGUMENTS: dict[str, dict[str, Any]] = json.loads(
@@ -77,26 +77,35 @@ def words(seed: int, count: int) -> TokenIds:
 
 
 class Recorder:
-    """A model that remembers the last row of logits of every call, float32."""
+    """A forward that remembers each row of logits something was drawn from, float32."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, backend: mlx_backend.MlxBackend) -> None:
+        self._backend = backend
+        self._forward: Any = backend._forward
+        self._last: dict[int, mx.array] = {}
         self.rows: list[mx.array] = []
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+        return getattr(self._forward, name)
 
-    def __call__(self, ids: mx.array, cache: Any) -> mx.array:
-        """Answer as the model does."""
-        logits: mx.array = self._model(ids, cache=cache)
-        self.rows.append(logits[0, -1].astype(mx.float32))
+    def __call__(self, parts: Any, ids: mx.array, picked: Any) -> mx.array:
+        """Answer as the forward does."""
+        logits: mx.array = self._forward(parts, ids, picked)
+        if picked:
+            rows = list(logits.astype(mx.float32))
+            self._last = {id(parts[i][0]): row for i, row in zip(picked, rows, strict=True)}
+            self.rows += rows
         return logits
+
+    def row(self, cache: CacheId) -> mx.array:
+        """Return the row that `cache` was drawn from in the last step."""
+        return self._last[id(self._backend._held[cache].past)]
 
 
 def record(backend: mlx_backend.MlxBackend) -> Recorder:
     """Put a recorder between `backend` and its model."""
-    recorder = Recorder(backend._model)
-    backend._model = recorder
+    recorder = Recorder(backend)
+    backend._forward = recorder  # type: ignore[assignment]
     return recorder
 
 

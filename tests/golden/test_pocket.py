@@ -8,7 +8,7 @@ hundred, and is printed.
 """
 
 import random
-from collections.abc import Iterator
+from collections import deque
 from functools import cache
 from typing import Any
 
@@ -16,9 +16,11 @@ import pytest
 
 from semantic_actors.domain.ids import LOCAL, TokenIds
 from semantic_actors.domain.request import GREEDY, ChatMessage, ChatPrompt
-from semantic_actors.engine import StepOutput, blas, pocket_path
+from semantic_actors.engine import blas, pocket_path
+from semantic_actors.engine.protocol import Collect
 from semantic_actors.kv import Pool
-from semantic_actors.scheduling.batch import AdmittedNotice, Batch, BatchLimits, TokenNotice
+from semantic_actors.scheduling.batch import Batch, BatchLimits
+from semantic_actors.scheduling.notices import AdmittedNotice, TokenNotice
 from semantic_actors.scheduling.sequence import Sequence, new_sequence_id
 
 blas.preload()
@@ -110,29 +112,32 @@ class Loop:
         for one in sequences:
             self.batch.submit(one)
         got: dict[int, list[int]] = {one.id: [] for one in sequences}
-        for output in self._steps():
-            for notice in self.batch.apply(output):
+        under_way: deque[Collect] = deque()
+        while self._launch(under_way):
+            for notice in self.batch.apply(under_way.popleft()()):
                 assert isinstance(notice, TokenNotice), notice
                 assert notice.token is not None
                 got[notice.sequence].append(notice.token)
         return [tuple(got[one.id]) for one in sequences]
 
-    def _steps(self) -> Iterator[StepOutput]:
-        while True:
+    def _launch(self, under_way: deque[Collect]) -> bool:
+        """Keep the engine ahead, as the scheduler does; False once nothing is under way."""
+        while self.batch.ready:
             plan, notices = self.batch.next_plan()
             for notice in notices:
                 assert isinstance(notice, AdmittedNotice), notice
                 self.cached += notice.cached
             if plan is None:
-                return
-            yield backend().execute(plan)
+                break
+            under_way.append(backend().launch(plan))
+        return bool(under_way)
 
 
 @cache
 def reference(tokens: TokenIds) -> TokenIds:
     """What `mlx_lm` generates, one prompt at a time."""
     answer: list[int] = []
-    model: Any = backend()._model
+    model: Any = backend()._forward._model
     for token, _ in generate_step(mx.array(tokens), model, max_tokens=ANSWER_TOKENS):
         answer.append(int(token))
         if token in codec().eos_ids:
@@ -142,7 +147,7 @@ def reference(tokens: TokenIds) -> TokenIds:
 
 def gap(tokens: TokenIds) -> float:
     """Distance of the reference's two best logits after `tokens`."""
-    model: Any = backend()._model
+    model: Any = backend()._forward._model
     logits = model(mx.array([tokens]), cache=make_prompt_cache(model))[0, -1]
     best: Any = mx.sort(logits)[-2:].tolist()
     return float(best[1] - best[0])

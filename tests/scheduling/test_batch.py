@@ -5,6 +5,7 @@ cache changes everything after it.
 """
 
 import random
+from collections import deque
 from dataclasses import dataclass, field
 
 import pytest
@@ -15,8 +16,10 @@ from semantic_actors.domain.errors import InvalidRequest, NeverFits, Overloaded,
 from semantic_actors.domain.ids import LOCAL, Principal, SequenceId, TokenIds
 from semantic_actors.domain.request import Sampling
 from semantic_actors.engine import FakeBackend, Footprint, hashed_token
+from semantic_actors.engine.protocol import Collect
 from semantic_actors.kv import Pool
-from semantic_actors.scheduling.batch import AdmittedNotice, Batch, BatchLimits, TokenNotice
+from semantic_actors.scheduling.batch import Batch, BatchLimits
+from semantic_actors.scheduling.notices import AdmittedNotice, Notice, TokenNotice
 from semantic_actors.scheduling.sequence import Sequence
 
 VOCABULARY = 50
@@ -66,6 +69,8 @@ class Rig:
     answers: dict[SequenceId, list[int]] = field(default_factory=dict)
     finishes: dict[SequenceId, str] = field(default_factory=dict)
     cached: dict[SequenceId, int] = field(default_factory=dict)
+    under_way: deque[Collect] = field(default_factory=deque)
+    ahead: int = 0
 
     def __post_init__(self) -> None:
         limits = BatchLimits(
@@ -75,7 +80,6 @@ class Rig:
             max_waiting=self.max_waiting,
             prefill_tokens=self.prefill_tokens,
         )
-        self.batch = Batch(Pool(self.pool_bytes), FOOTPRINT, limits)
         self.backend = FakeBackend(
             vocabulary=VOCABULARY,
             context=self.context,
@@ -83,15 +87,26 @@ class Rig:
             cuttable=self.cuttable,
             window=self.window,
         )
+        self.batch = Batch(Pool(self.pool_bytes), self.backend.info.footprint, limits)
 
     def step(self, *, between: SequenceId | None = None) -> bool:
-        """Run one step, aborting `between` while it is under way; False if there was none."""
-        plan, notices = self.batch.next_plan()
-        if plan is not None:
-            output = self.backend.execute(plan)
+        """End one step, with the next under way if it can be; False if there was none.
+
+        `between` is aborted before the end.
+        """
+        notices: list[Notice] = []
+        while self.batch.ready:
+            plan, more = self.batch.next_plan()
+            notices += more
+            if plan is None:
+                break
+            self.ahead = max(self.ahead, len(self.under_way))
+            self.under_way.append(self.backend.launch(plan))
+        ran = bool(self.under_way)
+        if ran:
             if between is not None:
                 self.batch.abort(between)
-            notices += self.batch.apply(output)
+            notices += self.batch.apply(self.under_way.popleft()())
         self.batch.check_integrity()
         for notice in notices:
             if isinstance(notice, AdmittedNotice):
@@ -101,7 +116,7 @@ class Rig:
                     self.answers.setdefault(notice.sequence, []).append(notice.token)
                 if notice.finish:
                     self.finishes[notice.sequence] = notice.finish
-        return plan is not None
+        return ran
 
     def finish(self) -> None:
         """Run until nothing is left to do."""
@@ -209,7 +224,7 @@ def test_a_full_queue_refuses_with_a_time_to_come_back() -> None:
     rig.batch.submit(sequence(2, (1, 2)))
 
     with pytest.raises(Overloaded, match="1 requests are waiting") as refusal:
-        rig.batch.submit(sequence(3, (1, 2)), expected_wait_s=2.4)
+        rig.batch.submit(sequence(3, (1, 2)), retry_after_s=3)
 
     assert refusal.value.retry_after_s == 3
 
@@ -228,6 +243,20 @@ def test_a_token_that_the_model_does_not_know_is_refused() -> None:
 
     with pytest.raises(InvalidRequest, match="token 50, the model knows 50"):
         rig.batch.submit(sequence(1, (1, 50)))
+
+
+def test_a_bias_of_a_token_that_the_model_does_not_know_is_refused() -> None:
+    """It would be written beside the logits; the last token that there is can have one."""
+    rig = Rig()
+    known, unknown = sequence(1, (1, 2)), sequence(2, (1, 2))
+    known.sampling = Sampling(logit_bias=((3, 1.0), (49, 1.0)))
+    unknown.sampling = Sampling(logit_bias=((3, 1.0), (50, 1.0)))
+
+    rig.batch.submit(known)
+
+    with pytest.raises(InvalidRequest, match="logit_bias: token 50 is not in the") as refusal:
+        rig.batch.submit(unknown)
+    assert refusal.value.field == "logit_bias"
 
 
 def test_a_prompt_that_can_never_fit_is_refused_before_any_work() -> None:

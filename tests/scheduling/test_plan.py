@@ -1,5 +1,7 @@
 """Laws of the plan: a pure function, so a law needs no engine."""
 
+from math import inf
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,7 +9,8 @@ from semantic_actors.domain.ids import LOCAL, CacheId, SequenceId
 from semantic_actors.domain.request import GREEDY
 from semantic_actors.engine import Footprint
 from semantic_actors.kv import Pool
-from semantic_actors.scheduling.plan import Decision, View, plan, share_prefill
+from semantic_actors.scheduling.pace import EVEN_TOKENS, Pace, share_prefill
+from semantic_actors.scheduling.plan import Decision, View, plan
 from semantic_actors.scheduling.sequence import Sequence
 
 wants = st.lists(st.integers(2, 5_000), min_size=1, max_size=20)
@@ -57,8 +60,9 @@ def views(draw: st.DrawFn) -> View:
         pool=pool,
         footprint=FOOTPRINT,
         context=CONTEXT,
-        max_running=draw(st.integers(1, 6)),
-        prefill_tokens=draw(st.integers(1, 64)),
+        room=draw(st.integers(0, 6)),
+        settled=draw(st.booleans()),
+        pace=Pace(inf, draw(st.integers(1, 64))),
     )
 
 
@@ -154,11 +158,21 @@ def test_everyone_moves_and_nobody_gets_more_than_he_wants(unfed: list[int], bud
 
 
 @given(wants, st.integers(1, 4_096))
-def test_the_budget_is_spent_and_not_exceeded(unfed: list[int], budget: int) -> None:
-    """What one prompt leaves goes to the others, as long as anyone wants it."""
+def test_the_budget_is_not_exceeded_and_half_of_it_is_spent(unfed: list[int], budget: int) -> None:
+    """What one prompt leaves goes to the others; little is given away for even chunks."""
     shares = share_prefill(unfed, budget)
 
-    assert sum(shares) == min(sum(unfed), max(budget, len(unfed)))
+    most = min(sum(unfed), max(budget, len(unfed)))
+    assert most // 2 <= sum(shares) <= most
+
+
+@given(wants, st.integers(4 * EVEN_TOKENS, 4_096))
+def test_no_chunk_is_silly(unfed: list[int], budget: int) -> None:
+    """A large chunk is a multiple of 16, unless what is left is split in halves or taken whole."""
+    for share, want in zip(share_prefill(unfed, budget), unfed, strict=True):
+        assert want - share == 0 or want - share >= min(EVEN_TOKENS, want // 2)
+        even = share % EVEN_TOKENS == 0 or share < 4 * EVEN_TOKENS
+        assert even or share in (want, (want + 1) // 2)
 
 
 @given(wants, st.integers(20, 4_096))

