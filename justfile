@@ -59,6 +59,31 @@ ci: lint types floors test
 bench-cpu *args:
     {{run}} python bench/cpu.py {{args}}
 
+# Tokens per second of the daemon, of a bare loop and of mlx-lm's BatchGenerator
+[group("bench")]
+bench-decode *args:
+    {{run}} python -m bench.decode {{args}}
+
+# What a long prompt costs the others and itself, and how evenly sessions are served
+[group("bench")]
+bench-stall *args:
+    {{run}} python -m bench.stall {{args}}
+
+# Our daemon and mlx-lm's server over HTTP, line by line
+[group("bench")]
+bench-peer *args:
+    {{run}} python -m bench.peer {{args}}
+
+# Gaps of the event loop under load, as felt by /livez
+[group("bench")]
+bench-gaps *args:
+    {{run}} python -m bench.gaps {{args}}
+
+# How fast 200 clients hear that there is room for eight
+[group("bench")]
+bench-overload *args:
+    {{run}} python -m bench.overload {{args}}
+
 # Serve the pocket model, or another one with --model
 [group("run")]
 serve *args:
