@@ -50,6 +50,11 @@ test *args:
 exits count="50":
     SEMANTIC_ACTORS_EXITS={{count}} {{run}} pytest -q -m e2e tests/e2e/test_drain.py -k "under_load and SIGTERM"
 
+# So many random schedules of joins, leaves and chunks per family, each sequence's logits compared
+[group("test")]
+schedules count="300":
+    SEMANTIC_ACTORS_SCHEDULES={{count}} {{run}} pytest -q tests/engine/test_schedules.py
+
 # What CI runs: checks that change nothing, then every test
 [group("test")]
 ci: lint types floors test

@@ -110,6 +110,12 @@ class Batch:
             return True
         return len(self._flights) < FLIGHTS and self._flights[-1].load.prefill_tokens == 0
 
+    @property
+    def vacancies(self) -> int:
+        """Sequences that may still be submitted; below zero after resumption."""
+        places = self._limits.max_running + self._limits.max_waiting
+        return places - len(self.running) - len(self.waiting)
+
     def submit(self, sequence: Sequence, *, resumed: bool = False, retry_after_s: int = 1) -> None:
         """Queue a sequence, or raise the `Rejected` that says why not.
 
@@ -123,8 +129,7 @@ class Batch:
             vocabulary=limits.vocabulary,
             context=limits.context,
         )
-        places = limits.max_running + limits.max_waiting
-        if not resumed and len(self.running) + len(self.waiting) >= places:
+        if not resumed and self.vacancies <= 0:
             message = f"{len(self.waiting)} requests are waiting already"
             raise Overloaded(message, retry_after_s=retry_after_s)
         innocent = (at for at, other in enumerate(self.waiting) if other.deaths < sequence.deaths)

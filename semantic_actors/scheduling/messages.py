@@ -2,6 +2,8 @@
 
 from typing import Any, ClassVar
 
+import msgspec
+
 from semantic_actors.actors import ActorRef, Message, Request
 from semantic_actors.domain.errors import Rejected
 from semantic_actors.domain.ids import Principal, SequenceId, TokenIds
@@ -51,6 +53,19 @@ class EngineLost(Message, frozen=True):
     control: ClassVar[bool] = True
     epoch: int
     reason: str
+
+
+class Vacancies(msgspec.Struct, frozen=True):
+    """How many more sequences would be queued now; who finds none may come back later."""
+
+    places: int
+    retry_after_s: int
+
+
+class AskVacancies(Request[Vacancies], frozen=True):
+    """Ask for a place before any work is done for a prompt. It is not reserved."""
+
+    control: ClassVar[bool] = True
 
 
 class Inspect(Request[Snapshot], frozen=True):
@@ -105,5 +120,5 @@ class SequenceFailed(Message, frozen=True):
     reason: str
 
 
-SchedulerMessage = Submit | Abort | StepDone | EngineLost | Inspect | Probe
+SchedulerMessage = Submit | Abort | StepDone | EngineLost | AskVacancies | Inspect | Probe
 SubscriberMessage = Accepted | Refused | Admitted | Generated | SequenceFailed

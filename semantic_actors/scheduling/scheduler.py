@@ -27,6 +27,7 @@ from semantic_actors.scheduling.messages import (
     Abort,
     Accepted,
     Admitted,
+    AskVacancies,
     EngineLost,
     Generated,
     Inspect,
@@ -37,6 +38,7 @@ from semantic_actors.scheduling.messages import (
     StepDone,
     Submit,
     SubscriberMessage,
+    Vacancies,
 )
 from semantic_actors.scheduling.notices import AdmittedNotice, FailedNotice, Notice, TokenNotice
 from semantic_actors.scheduling.sequence import Sequence, new_sequence_id
@@ -84,6 +86,8 @@ class Scheduler(Actor[SchedulerMessage]):
                 self._step_done(output)
             case EngineLost(reason=reason):
                 raise EngineFailure(reason)
+            case AskVacancies():
+                return self._vacancies()
             case Inspect():
                 return self._snapshot()
             case Probe():
@@ -155,6 +159,10 @@ class Scheduler(Actor[SchedulerMessage]):
             self._post(Refused(sequence.id, error), last=True)
         else:
             self._post(Accepted(sequence.id))
+
+    def _vacancies(self) -> Vacancies:
+        waiting = len(self._batch.waiting)
+        return Vacancies(self._batch.vacancies, self._turnover.retry_after_s(waiting, _now()))
 
     def _step_done(self, output: StepOutput) -> None:
         self._steps += 1

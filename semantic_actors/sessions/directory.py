@@ -31,7 +31,14 @@ from semantic_actors.domain.limits import (
     MAX_SESSIONS,
 )
 from semantic_actors.domain.request import ChatPrompt, Generation, Prompt
-from semantic_actors.scheduling import Inspect, Probe, SchedulerMessage, Snapshot, counters
+from semantic_actors.scheduling import (
+    AskVacancies,
+    Inspect,
+    Probe,
+    SchedulerMessage,
+    Snapshot,
+    counters,
+)
 from semantic_actors.sessions.desk import Health, Identity, ModelCard, Surroundings
 from semantic_actors.sessions.messages import Begin, CancelTurn, CutTurns, Retire, SessionMessage
 from semantic_actors.sessions.session import Session
@@ -76,8 +83,9 @@ class Directory:
         self._alive: set[ActorRef[SessionMessage]] = set()
         self._conversations: OrderedDict[tuple[Principal, Digest], SessionId] = OrderedDict()
         self._turns = count(1)
+        self._prompts = count(1)
         self._names = count(1)
-        self._beginning = 0
+        self._beginning: set[int] = set()
         self._draining = False
 
     @property
@@ -87,7 +95,8 @@ class Directory:
 
     async def begin(self, identity: Identity, generation: Generation) -> Turn:
         """Start an answer; see `Desk`."""
-        with self._place():
+        with self._place() as number:
+            await self._look_ahead(number)
             name = identity.session
             if name is None:
                 name = await self._recognise(identity.principal, generation.prompt)
@@ -141,18 +150,37 @@ class Directory:
     # Inside
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
-        """Bound the prompts that wait for the text thread; each may hold a whole body."""
+    def _place(self) -> Iterator[int]:
+        """Bound the prompts that wait for the text thread; each may hold a whole body.
+
+        Yields the number of this one; those in hand with a lower one came before.
+        """
         if self._draining:
             raise Draining
-        if self._beginning >= MAX_PROMPTS_IN_HAND:
-            message = f"{self._beginning} prompts are being read already"
+        if len(self._beginning) >= MAX_PROMPTS_IN_HAND:
+            message = f"{len(self._beginning)} prompts are being read already"
             raise Overloaded(message, retry_after_s=1)
-        self._beginning += 1
+        number = next(self._prompts)
+        self._beginning.add(number)
         try:
-            yield
+            yield number
         finally:
-            self._beginning -= 1
+            self._beginning.discard(number)
+
+    async def _look_ahead(self, number: int) -> None:
+        """Refuse before any work what the queue would refuse after it.
+
+        One that was queued a moment ago counts twice until it is known to be: of a crowd, a few too
+        many may be sent away.
+        """
+        try:
+            vacancies = await self._scheduler.ask(AskVacancies(), timeout=2.0)
+        except ActorError:
+            return  # it is being replaced, and will be asked again
+        before = sum(other < number for other in self._beginning)
+        if vacancies.places <= before:
+            message = f"{max(0, vacancies.places)} places are left, {before} prompts come before"
+            raise Overloaded(message, retry_after_s=vacancies.retry_after_s)
 
     async def _recognise(self, principal: Principal, prompt: Prompt) -> SessionId:
         """Find the session that gave the last answer in the conversation, or name a new one."""

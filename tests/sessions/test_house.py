@@ -2,16 +2,17 @@
 
 import asyncio
 from itertools import count
+from typing import Any
 
 import pytest
 
 from semantic_actors.actors import Message
-from semantic_actors.domain.errors import Draining, PromptTooLong, TurnFailed
+from semantic_actors.domain.errors import Draining, Overloaded, PromptTooLong, TurnFailed
 from semantic_actors.domain.ids import LOCAL, TokenIds
 from semantic_actors.domain.request import ChatMessage, ChatPrompt, Generation, TextPrompt
 from semantic_actors.domain.stream import Started, TextDelta
 from semantic_actors.engine import Plan
-from semantic_actors.sessions import Identity
+from semantic_actors.sessions import Identity, Turn
 from tests.sessions.rig import LetterCodec, collect, house, reply_to, think
 
 pytestmark = pytest.mark.asyncio
@@ -154,6 +155,30 @@ async def test_a_cancelled_turn_frees_its_memory() -> None:
         assert health.counters["pool_pinned_bytes"] == 0
         assert health.counters["running"] == 0
         assert health.counters["caches"] == 1
+
+
+async def test_a_full_house_refuses_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a crowd, those for whom there is no place are sent away unread."""
+    read: list[ChatPrompt] = []
+    render = LetterCodec.render
+
+    def counted(codec: LetterCodec, prompt: ChatPrompt, *replay: Any) -> TokenIds:
+        read.append(prompt)
+        return render(codec, prompt, *replay)
+
+    monkeypatch.setattr(LetterCodec, "render", counted)
+    async with house(thinks=lambda _: ord("x")) as rig:
+        begun = await asyncio.gather(
+            *(rig.begin("forever", session=f"s{n}") for n in range(100)), return_exceptions=True
+        )
+        refused = [error for error in begun if isinstance(error, Overloaded)]
+
+        assert 100 - 72 <= len(refused) < 50
+        assert len(read) == 100 - len(refused)
+        assert all(error.retry_after_s >= 1 for error in refused)
+        for turn in begun:
+            if isinstance(turn, Turn):
+                turn.cancel()
 
 
 async def test_a_stop_string_ends_the_turn_and_the_sequence() -> None:
