@@ -147,7 +147,7 @@ class MlxBackend:
         for one in launched:
             past = one.held.past
             evaluated += past.states() if one.draw is not None else past.arrays()
-        mark = _mark(evaluated[-1])
+        mark = _mark(next(array for array in reversed(evaluated) if array.size))
         mx.async_eval(evaluated, mark)  # type: ignore[no-untyped-call]
         return _Step(plan.step, launched, drawn, mark, began)
 
