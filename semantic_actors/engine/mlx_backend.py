@@ -110,6 +110,7 @@ class MlxBackend:
 
     def reset(self) -> None:
         """Drop every cache; the weights stay."""
+        self._forward.clear()
         self._held.clear()
         mx.clear_cache()
 
@@ -122,6 +123,8 @@ class MlxBackend:
         if start.source is not None:
             source = self._held.pop(start.source) if start.take else self._held[start.source]
         if source is None or start.keep == 0:
+            if source is not None and start.take:
+                source.past.discard()
             past = self._forward.fresh()
             return Held(past, caches.cut_limit(past.layers))
         layers = source.past.own()
@@ -134,7 +137,7 @@ class MlxBackend:
     def _feed(self, plan: Plan, began: float) -> _Step:
         """Set the step going. Results are in the order of the feeds, rows are not."""
         pasts = [(self._held[feed.cache].past, feed.count) for feed in plan.feeds]
-        places = self._forward.arrange(pasts)
+        places, moved = self._forward.arrange(pasts)
         order = [plan.feeds[place] for place in places]
         ids = next_ids([(self._held[feed.cache], feed.tokens) for feed in order])
         self._threads.use(self._threads_for(ids.size))
@@ -147,6 +150,7 @@ class MlxBackend:
         for one in launched:
             past = one.held.past
             evaluated += past.states() if one.draw is not None else past.arrays()
+        evaluated += [array for past in moved for array in past.arrays()]
         mark = _mark(next(array for array in reversed(evaluated) if array.size))
         mx.async_eval(evaluated, mark)  # type: ignore[no-untyped-call]
         return _Step(plan.step, launched, drawn, mark, began)
@@ -168,7 +172,9 @@ class MlxBackend:
             held.drawn = Awaited(drawn.tokens, draw)
             if held.history is not None:
                 held.history.add(drawn.tokens[draw])
-        return _Launched(feed.cache, held, held.size_bytes(), held.floor, draw)
+        most = self._info.footprint.size_bytes(held.length)  # what a group pads is not its own
+        size_bytes = min(held.size_bytes(), most) if held.past.group else held.size_bytes()
+        return _Launched(feed.cache, held, size_bytes, held.floor, draw)
 
     def _collect(self, step: _Step) -> StepOutput:
         mx.eval(step.mark)

@@ -282,11 +282,12 @@ class Batch:
         return sequence.finish_after(token, self._limits.context)
 
     def _check_truth(self, sequence: Sequence) -> None:
-        """Cached + fed == the tokens; all of them compared at the first draw, then counted."""
+        """Cached + fed == the tokens; all compared at a cache's first draw, then counted."""
         held = self.pool[_cache(sequence)].tokens
         counted = len(held) == sequence.fed == len(sequence.tokens)
-        if not counted or (not sequence.generated and held != sequence.tokens):
+        if not counted or (not sequence.checked and held != sequence.tokens):
             raise TruthBroken(sequence.id, len(held), sequence.fed, len(sequence.tokens))
+        sequence.checked = True
 
     def _leave(self, sequence: Sequence) -> None:
         """Give the cache back, at the end of the last step that feeds it."""

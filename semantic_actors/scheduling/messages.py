@@ -18,7 +18,8 @@ class Submit(Message, frozen=True):
 
     `reply_to` hears `Refused`; or `Accepted`, `Admitted`, then `Generated` until one of them has a
     `finish`, or `SequenceFailed` instead. A `resumed` one was accepted before and is not refused
-    for a full queue. `deaths` says at how many deaths in a row it was running.
+    for a full queue; the last `generated` of its tokens are its answer so far, of `max_tokens` in
+    all. `deaths` says at how many deaths in a row it was running.
     """
 
     sequence: SequenceId
@@ -28,6 +29,7 @@ class Submit(Message, frozen=True):
     stop_ids: frozenset[int]
     sampling: Sampling
     reply_to: ActorRef[Any]
+    generated: int = 0
     resumed: bool = False
     deaths: int = 0
 

@@ -111,7 +111,7 @@ class Scheduler(Actor[SchedulerMessage]):
             id=message.sequence,
             principal=message.principal,
             tokens=list(message.tokens),
-            prompt_tokens=len(message.tokens),
+            prompt_tokens=len(message.tokens) - message.generated,
             max_tokens=message.max_tokens,
             stop_ids=message.stop_ids,
             sampling=message.sampling,

@@ -39,7 +39,7 @@ class Sequence:
     `keep` leaves the cache for reuse at the end. `deaths` counts those at which it was running and
     since when it has drawn no token; with any it is a suspect. `follows` says for whose prefix it
     waits in the queue, and counts only as long as that one is prefilling. `looks_back` says that
-    the engine was told what penalties look at.
+    the engine was told what penalties look at, `checked` that its cache was found to be its own.
     """
 
     id: SequenceId
@@ -57,6 +57,7 @@ class Sequence:
     awaited: int = 0
     flights: int = 0
     looks_back: bool = False
+    checked: bool = False
     leaving: bool = False
     cached: int = 0
     reserved_tokens: int = 0
@@ -105,7 +106,7 @@ class Sequence:
         self.cache = cache
         self.fed = self.planned = self.cached = fed
         self.reserved_tokens = 0
-        self.looks_back = False
+        self.looks_back = self.checked = False
 
     def finish_after(self, token: int, context: int) -> SequenceFinish | None:
         """Say whether the sequence ends with `token`, the last of `tokens`."""

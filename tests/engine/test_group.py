@@ -84,12 +84,13 @@ def test_a_row_is_what_its_sequence_would_be_alone(
     chance = random.Random(seed)
     pairs = [Pair(100 * seed + i, chance.randint(1, 60)) for i in range(6)]
     here = pairs[:3]
+    groups: list[Group] = []
     for step in range(40):
         if chance.random() < 0.2:
             here = chance.sample(pairs, chance.randint(2, 6))
-        regroup([pair.past for pair in here], most_tokens=1_000)
-        for group in {id(pair.past.group): pair.past.group for pair in here}.values():
-            assert group is not None
+        groups, _ = regroup(groups, [pair.past for pair in here], most_tokens=1_000)
+        assert sum(len(group.pasts) for group in groups) == len(here)
+        for group in groups:
             feed(step, group.pasts)
         for pair in here:
             pair.follow(step)
@@ -101,7 +102,7 @@ def test_a_row_is_what_its_sequence_would_be_alone(
 def test_a_removed_row_leaves_the_others_in_place() -> None:
     """Forgetting a sequence costs nobody else a token."""
     pairs = [Pair(i, 30 + i) for i in range(4)]
-    regroup([pair.past for pair in pairs], most_tokens=1_000)
+    regroup([], [pair.past for pair in pairs], most_tokens=1_000)
 
     pairs[1].past.discard()
 
@@ -114,7 +115,7 @@ def test_rows_of_very_different_lengths_stay_apart() -> None:
     lengths = [4_096, 3_900, 2_000, 1_990, 200, 30, 5]
     pasts = [past(i, length) for i, length in enumerate(lengths)]
 
-    regroup(pasts, most_tokens=7_000)
+    regroup([], pasts, most_tokens=7_000)
 
     groups = [one.group for one in pasts]
     assert groups[0] is groups[1] is None  # too much for one group
@@ -129,8 +130,49 @@ def test_a_group_weighs_what_its_arrays_do() -> None:
     """Each row accounts for its share, spare columns included."""
     pasts = [past(i, 40) for i in range(4)]
 
-    regroup(pasts, most_tokens=1_000)
+    regroup([], pasts, most_tokens=1_000)
 
     row = 4 * HEADS * WIDTH  # bytes of one token's keys
     full, window, state = 2 * 256 * row, 2 * 256 * row, row
     assert [one.size_bytes() for one in pasts] == [full + window + state] * 4
+
+
+def test_padding_does_not_add_up() -> None:
+    """Each joiner is compared with the shortest row, too."""
+    pasts = [past(i, 30 + 250 * i) for i in range(6)]
+    groups: list[Group] = []
+    for i in range(1, 7):
+        groups, _ = regroup(groups, pasts[:i], most_tokens=100_000)
+
+    for group in groups:
+        shortest = min(one.length for one in group.pasts)
+        assert group.longest - shortest <= allowed_padding(group.longest)
+
+
+def test_an_overgrown_group_is_divided() -> None:
+    """Copying it would come to stall a step."""
+    pasts = [past(i, 40) for i in range(8)]
+    groups, _ = regroup([], pasts, most_tokens=320)
+    assert [len(group.pasts) for group in groups] == [8]
+
+    for step in range(21):
+        for group in groups:
+            feed(step, group.pasts)
+    groups, given = regroup(groups, pasts, most_tokens=320)
+
+    assert given == pasts
+    assert max(len(group.pasts) * group.longest for group in groups) <= 320
+
+
+def test_what_a_lost_sequence_held_harms_nobody() -> None:
+    """A row that comes where one that is no number was sees none of it."""
+    pasts = [past(i, 40) for i in range(3)]
+    pasts[2].layers[0].values *= float("nan")
+    groups, _ = regroup([], pasts, most_tokens=1_000)
+
+    pasts[2].discard()
+    joined = past(9, 5)
+    groups, _ = regroup(groups, [*pasts[:2], joined], most_tokens=1_000)
+
+    assert joined.group is not None
+    assert not any(mx.any(mx.isnan(array)).item() for array in joined.group.arrays())

@@ -8,8 +8,14 @@ import pytest
 
 from semantic_actors.actors import Message
 from semantic_actors.domain.errors import Draining, Overloaded, PromptTooLong, TurnFailed
-from semantic_actors.domain.ids import LOCAL, TokenIds
-from semantic_actors.domain.request import ChatMessage, ChatPrompt, Generation, TextPrompt
+from semantic_actors.domain.ids import LOCAL, SessionId, TokenIds
+from semantic_actors.domain.request import (
+    ChatMessage,
+    ChatPrompt,
+    Generation,
+    Sampling,
+    TextPrompt,
+)
 from semantic_actors.domain.stream import Started, TextDelta
 from semantic_actors.engine import Plan
 from semantic_actors.sessions import Identity, Turn
@@ -87,6 +93,31 @@ async def test_streams_go_on_over_the_death_of_the_engine() -> None:
         assert [answer(f"hello {n}") for n in range(4)] == [text for text, _ in answers]
         assert rig.root.statistics().restarts > 0
         assert all(end.usage.completion_tokens == 13 for _, end in answers)
+
+
+async def test_penalties_look_back_over_the_death_of_the_engine() -> None:
+    """What was answered before counts as the answer, not as the prompt."""
+    plans: list[Plan] = []
+
+    def dies_once(plan: Plan) -> None:
+        plans.append(plan)
+        if len(plans) == 6:
+            message = "injected"
+            raise RuntimeError(message)
+
+    said = ChatPrompt((ChatMessage("user", "hello"),))
+    generation = Generation(said, Sampling(temperature=0.0, presence_penalty=1.0))
+    async with house(before=dies_once) as rig:
+        turn = await rig.directory.begin(Identity(LOCAL, SessionId("s")), generation)
+        text, _ = await collect(turn)
+
+    first, again = [feed.history for plan in plans for feed in plan.feeds if feed.history]
+    prompt = LetterCodec().render(said)
+    assert text == answer("hello")
+    assert first == (prompt, ())
+    assert again[0] == prompt
+    assert len(again[1]) > 0
+    assert text.startswith("".join(map(chr, again[1])))
 
 
 async def test_streams_go_on_over_the_death_of_the_scheduler() -> None:

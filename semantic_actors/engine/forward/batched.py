@@ -63,7 +63,8 @@ class Batched:
 
     def __init__(self, model: Any, family: str) -> None:
         self._model = model
-        self._groups = False
+        self._can_group = False
+        self._groups: list[Group] = []
         self.most_grouped_tokens = inf
         self.notes: tuple[str, ...] = ()
         self.mode = Mode.ALONE
@@ -78,29 +79,34 @@ class Batched:
             if reason is None:
                 return
             self.notes += (f"sequences do not run {mode.value}: {reason}",)
-        self.mode, self._groups = Mode.ALONE, False
+        self.mode, self._can_group = Mode.ALONE, False
 
     def fresh(self) -> Past:
         """Make the empty cache of a sequence."""
         return Past(caches.fresh(self._model))
 
-    def arrange(self, parts: Sequence[tuple[Past, int]]) -> list[int]:
+    def clear(self) -> None:
+        """Dissolve all groups; their sequences are of no use any more."""
+        for group in self._groups:
+            for past in group.pasts:
+                past.group = None
+        self._groups = []
+
+    def arrange(self, parts: Sequence[tuple[Past, int]]) -> tuple[list[int], list[Past]]:
         """Decide who runs with whom, and in which order the rows of `parts` must be given.
 
         Parts are a sequence and its number of tokens. What comes back are places in `parts`:
-        groups first, in the order of their rows, then other single tokens, then chunks.
+        groups first, in the order of their rows, then other single tokens, then chunks; and
+        sequences whose arrays must be evaluated with the step, for they left a group.
         """
-        singles = [past for past, count in parts if count == 1]
-        for past, count in parts:
-            if count > 1:
-                past.own()
-        if self._groups:
-            regroup(singles, self.most_grouped_tokens)
+        given: list[Past] = []
+        if self._can_group:
+            singles = [past for past, count in parts if count == 1]
+            self._groups, given = regroup(self._groups, singles, self.most_grouped_tokens)
         places = {id(past): place for place, (past, _) in enumerate(parts)}
-        groups = {id(past.group): past.group for past in singles if past.group is not None}
-        order = [places[id(past)] for group in groups.values() for past in group.pasts]
+        order = [places[id(past)] for group in self._groups for past in group.pasts]
         order += [i for i, (past, count) in enumerate(parts) if count == 1 and not past.group]
-        return order + [i for i, (_, count) in enumerate(parts) if count > 1]
+        return order + [i for i, (_, count) in enumerate(parts) if count > 1], given
 
     def __call__(
         self, parts: Sequence[tuple[Past, int]], ids: mx.array, picked: Sequence[int]
@@ -161,7 +167,7 @@ class Batched:
     def _try(self, mode: Mode, reference: mx.array) -> str | None:
         """Say what is wrong with a mode, if anything."""
         self.mode = mode
-        self._groups = self._can_group()
+        self._can_group = mode is Mode.FLAT and all(map(caches.can_stack, self.fresh().members))
         try:
             answer = self._probe()
             off = _apart(answer, reference)
@@ -169,10 +175,6 @@ class Batched:
             return describe(error)
         allowed = TOLERANCE.get(_narrowest(self._model), LOW_PRECISION_TOLERANCE)
         return None if off <= allowed else f"the logits are {off:.1e} off"
-
-    def _can_group(self) -> bool:
-        """Whether all caches can be rows of stacks."""
-        return self.mode is Mode.FLAT and all(map(caches.can_stack, self.fresh().members))
 
     def _probe(self) -> mx.array:
         """Answer a step in which sequences decode, in a group and not, and one prefills."""
@@ -184,13 +186,14 @@ class Batched:
             past.length = held
             parts.append((past, count))
             ids.append([number + i for i in range(count)])
-        order = self.arrange(parts)
+        order, _ = self.arrange(parts)
         logits = self(
             [parts[i] for i in order],
             mx.array([token for i in order for token in ids[i]]),
             [order.index(i) for i in range(len(parts))],
         ).astype(mx.float32)
         mx.eval(logits)
+        self.clear()
         return logits
 
 

@@ -2,10 +2,11 @@
 
 A call of attention costs as much as some hundred tokens of it, so rows of one length are cheaper
 together, and rows of very different lengths are not: the short would be padded to the long.
-`regroup` decides who is in which group; it copies each sequence once as it joins or leaves.
+`regroup` decides who is in which group. Who joins or leaves is copied, and so is the rest of the
+group, which is why groups are bounded.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import mlx.core as mx
 
@@ -17,6 +18,9 @@ SLACK = 4
 
 SLACK_TOKENS = 256
 """or by so many tokens if that is more: padding them costs less than a call of their own."""
+
+OVERGROWN = 1.5
+"""A group that has grown to so many times its bound is dissolved, and smaller ones are formed."""
 
 
 class Group:
@@ -31,30 +35,20 @@ class Group:
             self.join(past)
 
     def arrays(self) -> list[mx.array]:
-        """Those of all rows, spare ones included."""
+        """Those of all rows."""
         return [array for stack in self.stacks for array in stack.arrays]
 
     def states(self) -> list[mx.array]:
         """All arrays but keys and values."""
-        return [
-            array
-            for stack in self.stacks
-            if isinstance(stack, stacks.StateStack)
-            for array in stack.arrays
-        ]
+        kept = (stack for stack in self.stacks if isinstance(stack, stacks.StateStack))
+        return [array for stack in kept for array in stack.arrays]
 
     def fits(self, length: int, most_tokens: float) -> bool:
         """Whether a sequence of that length may be a row."""
         longest = max(length, self.longest)
-        if longest * (len(self.pasts) + 1) > most_tokens:
-            return False
-        return abs(length - self.longest) <= allowed_padding(longest)
-
-    def advance(self) -> None:
-        """Count the token that each row was given."""
-        self.longest += 1
-        for past in self.pasts:
-            past.length += 1
+        shortest = min(length, *(past.length for past in self.pasts))
+        small = longest * (len(self.pasts) + 1) <= most_tokens
+        return small and longest - shortest <= allowed_padding(longest)
 
     def join(self, past: Past) -> None:
         """Take a sequence's arrays into a new row."""
@@ -64,23 +58,30 @@ class Group:
         self.pasts.append(past)
         past.group = self
 
-    def give_back(self, past: Past) -> None:
-        """Copy a sequence's row to arrays of its own, and remove it."""
-        row = self.pasts.index(past)
-        for stack, member in zip(self.stacks, past.members, strict=True):
-            stack.give(row, member, past.length)
-        self.remove(past)
+    def give_back(self, leaving: Collection[Past]) -> None:
+        """Copy the rows of some sequences to arrays of their own, and remove them. Lazy."""
+        for past in leaving:
+            row = self.pasts.index(past)
+            for stack, member in zip(self.stacks, past.members, strict=True):
+                stack.give(row, member, past.length)
+        self.remove(leaving)
 
-    def remove(self, past: Past) -> None:
-        """Free a sequence's row; the last row takes its place."""
-        row = self.pasts.index(past)
-        last = self.pasts.pop()
-        if last is not past:
-            self.pasts[row] = last
+    def remove(self, leaving: Collection[Past]) -> None:
+        """Free the rows of some sequences; the others keep their order. Lazy."""
+        gone = set(map(id, leaving))
+        rows = [row for row, past in enumerate(self.pasts) if id(past) not in gone]
+        self.pasts = [self.pasts[row] for row in rows]
+        self.longest = max((past.length for past in self.pasts), default=0)
         for stack in self.stacks:
-            stack.remove(row)
-        self.longest = max((one.length for one in self.pasts), default=0)
-        past.group = None
+            stack.keep(rows)
+        for past in leaving:
+            past.group = None
+
+    def advance(self) -> None:
+        """Count the token that each row was given."""
+        self.longest += 1
+        for past in self.pasts:
+            past.length += 1
 
     def mask(self, columns: int) -> mx.array | None:
         """Which of the last columns each row sees, `(rows, 1, 1, columns)`; None: all."""
@@ -96,29 +97,29 @@ def allowed_padding(longest: int) -> int:
     return max(longest // (SLACK + 1), SLACK_TOKENS)
 
 
-def regroup(singles: Sequence[Past], most_tokens: float) -> None:
+def regroup(
+    groups: list[Group], singles: Sequence[Past], most_tokens: float
+) -> tuple[list[Group], list[Past]]:
     """Arrange the sequences that decode in this step; those of other lengths stay alone.
 
-    Whoever sits in a group and is not among them is given back its arrays. No group grows beyond
-    `most_tokens` in all: its arrays are copied whenever they grow, and that must not stall a step.
+    Returns the groups there are now, and who was given back its arrays: they must be evaluated, or
+    they keep those of the group. No group is formed or joined beyond `most_tokens` in all.
     """
+    given: list[Past] = []
     here = set(map(id, singles))
-    groups = {id(past.group): past.group for past in singles if past.group is not None}
-    for group in groups.values():
-        for past in [one for one in group.pasts if id(one) not in here]:
-            group.give_back(past)
+    for group in groups:
+        overgrown = group.longest * len(group.pasts) > OVERGROWN * most_tokens
+        leaving = [past for past in group.pasts if overgrown or id(past) not in here]
+        if leaving:
+            group.give_back(leaving)
+            given += leaving
+    left = [group for group in groups if group.pasts]
     lone = sorted(
         (past for past in singles if past.group is None and past.length),
         key=lambda past: -past.length,
     )
-    lone = [past for past in lone if not _joined(past, groups.values(), most_tokens)]
-    while lone:
-        longest = lone[0].length
-        near = [past for past in lone if past.length >= longest - allowed_padding(longest)]
-        mates = near[: max(1, int(min(len(near), most_tokens // longest)))]
-        if len(mates) > 1:
-            Group(mates)
-        lone = lone[len(mates) :]
+    lone = [past for past in lone if not _joined(past, left, most_tokens)]
+    return [*left, *_formed(lone, most_tokens)], given
 
 
 def _joined(past: Past, groups: Iterable[Group], most_tokens: float) -> bool:
@@ -126,3 +127,14 @@ def _joined(past: Past, groups: Iterable[Group], most_tokens: float) -> bool:
     if fitting is not None:
         fitting.join(past)
     return fitting is not None
+
+
+def _formed(lone: list[Past], most_tokens: float) -> Iterable[Group]:
+    """Form groups of who is near enough to whom; `lone` is longest first."""
+    while lone:
+        longest = lone[0].length
+        near = [past for past in lone if past.length >= longest - allowed_padding(longest)]
+        mates = near[: max(1, int(min(len(near), most_tokens // longest)))]
+        if len(mates) > 1:
+            yield Group(mates)
+        lone = lone[len(mates) :]

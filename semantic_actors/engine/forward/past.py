@@ -29,7 +29,7 @@ class Past:
     def own(self) -> caches.Layers:
         """Return the cache as its own, out of any group. Lazy."""
         if self.group is not None:
-            self.group.give_back(self)
+            self.group.give_back([self])
         return self.layers
 
     def size_bytes(self) -> int:
@@ -51,5 +51,7 @@ class Past:
     def discard(self) -> None:
         """Forget the cache."""
         if self.group is not None:
-            self.group.remove(self)
+            group = self.group
+            group.remove([self])
+            mx.eval(group.arrays())  # or its old ones stay until the next step
         self.layers, self.members = [], []

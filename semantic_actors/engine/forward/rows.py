@@ -96,3 +96,4 @@ def running(step: Step) -> Iterator[None]:
         yield
     finally:
         _current.step = None
+        step.views.clear()  # they hold what caches hold, and know the step: a cycle

@@ -1,8 +1,8 @@
 """One layer's caches of a whole group, as one array each, a row per sequence.
 
 Rows end in the same column, so that a step appends with one write and attends in one call; what is
-left of a shorter row is masked. Only the first rows are in use, those of the group's sequences, in
-its order. Everything is lazy, and every array has one owner, so that writes are in place.
+left of a shorter row is masked, and blank. Everything is lazy, and every array has one owner, so
+that writes are in place.
 """
 
 from typing import Any
@@ -21,12 +21,11 @@ class AttentionStack:
     def __init__(self, window: int | None) -> None:
         self.window = window
         self._arrays: list[mx.array] = []
-        self._rows = 0
         self._end = 0
 
     @property
     def arrays(self) -> list[mx.array]:
-        """Keys and values, spare rows and columns included."""
+        """Keys and values, spare columns included."""
         return self._arrays
 
     def put(self, member: caches.Layer, length: int, longest: int) -> None:
@@ -37,41 +36,28 @@ class AttentionStack:
         taken = [caches.last_rows(member, array, kept) for array in (member.keys, member.values)]
         member.keys = member.values = None
         if not self._arrays:
-            self._end = self._kept(longest)
-            columns = self._end + _spare(self._end)
-            self._arrays = [_blank(array, 1, columns) for array in taken]
-        elif self._rows == self._arrays[0].shape[0]:
-            self._arrays = [
-                mx.concatenate([array, mx.zeros_like(array[: self._rows])])
-                for array in self._arrays
-            ]
-        self._begin_earlier(self._kept(longest) - self._end)
-        for array, mine in zip(self._arrays, taken, strict=True):
-            array[self._rows : self._rows + 1, :, self._end - kept : self._end] = mine
-        self._rows += 1
-
-    def _begin_earlier(self, columns: int) -> None:
-        """Make room before the first column, for a row that is longer than all others."""
-        if columns > 0:
-            self._end += columns
-            self._arrays = [
-                mx.concatenate([_blank(array, array.shape[0], columns), array], axis=2)
-                for array in self._arrays
-            ]
+            self._end = kept
+            self._arrays = [_widened(array, 0, _spare(kept)) for array in taken]
+            return
+        if (earlier := self._kept(longest) - self._end) > 0:  # longer than all others
+            self._end += earlier
+            self._arrays = [_widened(array, earlier, 0) for array in self._arrays]
+        spare = self._arrays[0].shape[2] - self._end
+        rows = [_widened(array, self._end - kept, spare) for array in taken]
+        pairs = zip(self._arrays, rows, strict=True)
+        self._arrays = [mx.concatenate(list(pair)) for pair in pairs]
 
     def append(self, keys: mx.array, values: mx.array, longest: int) -> None:
         """Write one token per row, `(rows, kv heads, 1, width)`; `longest` is a row before it."""
         if self._end == self._arrays[0].shape[2]:
             self._grow(self._kept(longest))
         for array, token in zip(self._arrays, (keys, values), strict=True):
-            array[: self._rows, :, self._end : self._end + 1] = token
+            array[:, :, self._end : self._end + 1] = token
         self._end += 1
 
     def seen(self, columns: int) -> tuple[mx.array, mx.array]:
         """Keys and values of the last columns."""
-        keys, values = (
-            array[: self._rows, :, self._end - columns : self._end] for array in self._arrays
-        )
+        keys, values = (array[:, :, self._end - columns : self._end] for array in self._arrays)
         return keys, values
 
     def give(self, row: int, member: caches.Layer, length: int) -> None:
@@ -84,12 +70,9 @@ class AttentionStack:
         )
         caches.refill(member, keys, values, length)
 
-    def remove(self, row: int) -> None:
-        """Take a row out; the last takes its place."""
-        self._rows -= 1
-        if row != self._rows:
-            for array in self._arrays:
-                array[row] = array[self._rows]
+    def keep(self, rows: list[int]) -> None:
+        """Keep only these rows."""
+        self._arrays = [array[mx.array(rows)] for array in self._arrays] if rows else []
 
     def _kept(self, length: int) -> int:
         return length if self.window is None else min(length, self.window)
@@ -97,13 +80,7 @@ class AttentionStack:
     def _grow(self, kept: int) -> None:
         """Move what is kept to wider arrays."""
         self._arrays = [
-            mx.concatenate(
-                [
-                    array[:, :, self._end - kept : self._end],
-                    _blank(array, array.shape[0], _spare(kept)),
-                ],
-                axis=2,
-            )
+            _widened(array[:, :, self._end - kept : self._end], 0, _spare(kept))
             for array in self._arrays
         ]
         self._end = kept
@@ -118,7 +95,7 @@ class StateStack:
     @property
     def arrays(self) -> list[mx.array]:
         """The states."""
-        return list(self.state.cache)
+        return [] if self.state is None else list(self.state.cache)
 
     def put(self, member: caches.Layer, _length: int, _longest: int) -> None:
         """Append a row, which takes the state of `member`."""
@@ -134,11 +111,12 @@ class StateStack:
         """Fill `member` with a copy of a row."""
         member.cache = [mx.contiguous(array[row : row + 1]) for array in self.state.cache]
 
-    def remove(self, row: int) -> None:
-        """Take a row out; the last takes its place."""
-        last = self.state.cache[0].shape[0] - 1
-        order = mx.array([last if i == row else i for i in range(last)], mx.int32)
-        self.state.cache = [array[order] for array in self.state.cache]
+    def keep(self, rows: list[int]) -> None:
+        """Keep only these rows."""
+        if rows:
+            self.state.cache = [array[mx.array(rows)] for array in self.state.cache]
+        else:
+            self.state = None
 
 
 Stack = AttentionStack | StateStack
@@ -156,5 +134,6 @@ def _spare(columns: int) -> int:
     return caches.STEP - columns % caches.STEP
 
 
-def _blank(like: mx.array, rows: int, columns: int) -> mx.array:
-    return mx.zeros((rows, like.shape[1], columns, like.shape[3]), like.dtype)
+def _widened(array: mx.array, before: int, after: int) -> mx.array:
+    """Copy to a new array with blank columns on both sides."""
+    return mx.pad(array, [(0, 0), (0, 0), (before, after), (0, 0)])

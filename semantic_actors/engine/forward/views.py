@@ -105,7 +105,11 @@ class AttentionView:
         self, queries: mx.array, scale: float, mask: Any, sinks: mx.array | None
     ) -> mx.array:
         """Attention of all rows, `(rows, heads, 1, width)`, each over its own sequence."""
-        window = (mask.size if isinstance(mask, Window) else None) or self._window
+        window = mask.size if isinstance(mask, Window) else None
+        if window is not None and self._window not in (None, window):
+            message = f"a window of {window} tokens over a cache of {self._window}"
+            raise ValueError(message)
+        window = window or self._window
         terms = attention.Terms(scale, window, sinks)
         answers = []
         runs = zip(self._step.runs, self._stores, self._fetched, strict=True)
