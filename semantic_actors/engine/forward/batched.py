@@ -173,6 +173,8 @@ class Batched:
             off = _apart(answer, reference)
         except Exception as error:  # noqa: BLE001 (a module may raise anything)
             return describe(error)
+        finally:
+            self.clear()
         allowed = TOLERANCE.get(_narrowest(self._model), LOW_PRECISION_TOLERANCE)
         return None if off <= allowed else f"the logits are {off:.1e} off"
 
@@ -193,7 +195,6 @@ class Batched:
             [order.index(i) for i in range(len(parts))],
         ).astype(mx.float32)
         mx.eval(logits)
-        self.clear()
         return logits
 
 
