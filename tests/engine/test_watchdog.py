@@ -16,8 +16,8 @@ STUCK = """
     from semantic_actors.engine import EngineThread, FakeBackend, Plan, Watchdog
 
     class Stuck(FakeBackend):
-        def execute(self, plan):
-            threading.Event().wait()
+        def launch(self, plan):
+            return threading.Event().wait
 
     async def main() -> None:
         engine = EngineThread(Stuck, asyncio.get_running_loop())
