@@ -20,6 +20,10 @@ CALIBRATED_ROWS: Final = (1, 4, 16)
 CALIBRATION_ROUNDS: Final = 3
 """Of each timing the fastest counts."""
 
+WORTH_ALL_THREADS: Final = 0.7
+"""Share of one thread's time below which all are used: while a step runs, the graph of the next is
+built on another core, and BLAS threads that wait for each other suffer from it."""
+
 ENOUGH_SECONDS: Final = 0.25
 """A timing that takes longer is not repeated: a large model is not slow by chance."""
 
@@ -62,8 +66,8 @@ def threads(forward: Batched, available: blas.Threads) -> Callable[[int], int]:
         return lambda _: 1
     fastest: dict[int, int] = {}
     for rows in CALIBRATED_ROWS:
-        seconds = {count: _timed(forward, available, rows, count) for count in (1, available.most)}
-        fastest[rows] = min(seconds, key=seconds.__getitem__)
+        one, all_ = (_timed(forward, available, rows, count) for count in (1, available.most))
+        fastest[rows] = available.most if all_ < WORTH_ALL_THREADS * one else 1
     return lambda rows: next(
         (count for most, count in fastest.items() if rows <= most), available.most
     )
