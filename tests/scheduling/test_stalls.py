@@ -121,9 +121,9 @@ async def running() -> AsyncIterator[Rig]:
     try:
         yield rig
     finally:
-        await asyncio.sleep(1.0)  # the step under way ends
         root.drain(asyncio.get_running_loop().time() + 5.0)
         await task
+        engine.stop()
 
 
 def now() -> float:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import mlx.core as mx
 from mlx import nn
+from mlx.utils import tree_flatten
 
 from semantic_actors.engine import caches
 from semantic_actors.engine.faults import describe
@@ -79,7 +80,7 @@ class Batched:
             if reason is None:
                 return
             self.notes += (f"sequences do not run {mode.value}: {reason}",)
-        self.mode, self._can_group = Mode.ALONE, False
+        self.mode = Mode.ALONE
 
     def fresh(self) -> Past:
         """Make the empty cache of a sequence."""
@@ -223,12 +224,6 @@ def _apart(answer: mx.array, reference: mx.array) -> float:
 
 def _narrowest(model: nn.Module) -> mx.Dtype:
     """The dtype with the fewest bits among the weights."""
-    dtypes = {array.dtype for array in _weights(model)}
-    return min(dtypes, key=lambda dtype: dtype.size, default=mx.float32)
-
-
-def _weights(model: nn.Module) -> list[mx.array]:
-    from mlx.utils import tree_flatten  # noqa: PLC0415
-
-    flat_weights: Any = tree_flatten(model.parameters())
-    return [array for _, array in flat_weights]
+    weights: Any = tree_flatten(model.parameters())
+    dtypes: set[mx.Dtype] = {array.dtype for _, array in weights}
+    return min(dtypes, key=lambda dtype: dtype.size)

@@ -1,4 +1,4 @@
-"""Where a model of mlx-lm is opened for flat rows; each seam is installed on one loaded model.
+"""Where a model of mlx-lm is opened for flat rows.
 
 1. `rebind_attention`: the modules of mlx-lm import `scaled_dot_product_attention` by name; that
    name is bound to one that asks the step first. Without a step it is what it was.
@@ -6,7 +6,8 @@
 3. `split_mixers`: the modules that take a cache or a mask run once per sequence, or once for a
    group of sequences that decode.
 
-The second and third change the class of module instances, so another model is never touched.
+The first changes mlx-lm's own modules, for the whole process; the others the class of module
+instances, so that another model is never touched.
 """
 
 import inspect
