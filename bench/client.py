@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 
 from bench.models import CONTEXT
+from bench.report import WARM_STEPS
 from bench.servers import Server
 
 COMPLETIONS: Final = "/v1/completions"
@@ -177,9 +178,10 @@ async def connected(server: Server) -> AsyncIterator[Client]:
 
 
 def steady_rate(streams: Iterable[Heard]) -> float:
-    """Tokens per second of all streams, from the last one's first token to the first one's end."""
+    """Tokens per second of all streams, from soon after all have begun to the first one's end."""
     heard = list(streams)
-    since = max(stream.deltas[0].at for stream in heard)
+    began = max(stream.deltas[0].at for stream in heard)
+    since = sorted(delta.at for delta in heard[0].deltas if delta.at >= began)[WARM_STEPS]
     until = min(stream.deltas[-1].at for stream in heard)
     tokens = sum(stream.tokens(since, until) for stream in heard)
     if tokens < LEAST_OVERLAP * sum(len(stream.deltas) for stream in heard):

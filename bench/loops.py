@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final
 
+from bench.report import WARM_STEPS
 from semantic_actors.engine import blas
 
 blas.preload()  # before mlx is imported
@@ -24,7 +25,6 @@ import mlx_lm  # noqa: E402
 from mlx_lm.generate import BatchGenerator  # noqa: E402
 from mlx_lm.models.cache import make_prompt_cache  # noqa: E402
 
-WARM_STEPS: Final = 4
 TRIED_STEPS: Final = 8
 """Steps by which one thread is compared with all."""
 

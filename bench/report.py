@@ -7,9 +7,12 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 Row = Mapping[str, float]
+
+WARM_STEPS: Final = 4
+"""Steps after which a batch that has just come together is measured, on every side."""
 
 
 @dataclass(frozen=True, slots=True)

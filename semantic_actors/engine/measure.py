@@ -28,7 +28,7 @@ ENOUGH_SECONDS: Final = 0.25
 """A timing that takes longer is not repeated: a large model is not slow by chance."""
 
 
-GROUPED_BYTES: Final = {mx.DeviceType.cpu: 64 << 20, mx.DeviceType.gpu: 1 << 30}
+GROUPED_BYTES: Final = {mx.DeviceType.cpu: 256 << 20, mx.DeviceType.gpu: 1 << 30}
 """Size of a group of sequences; it is copied whenever it grows, in some milliseconds."""
 
 

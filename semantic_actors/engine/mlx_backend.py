@@ -137,7 +137,7 @@ class MlxBackend:
     def _feed(self, plan: Plan, began: float) -> _Step:
         """Set the step going. Results are in the order of the feeds, rows are not."""
         pasts = [(self._held[feed.cache].past, feed.count) for feed in plan.feeds]
-        places, moved = self._forward.arrange(pasts)
+        places = self._forward.arrange(pasts)
         order = [plan.feeds[place] for place in places]
         ids = next_ids([(self._held[feed.cache], feed.tokens) for feed in order])
         self._threads.use(self._threads_for(ids.size))
@@ -150,7 +150,6 @@ class MlxBackend:
         for one in launched:
             past = one.held.past
             evaluated += past.states() if one.draw is not None else past.arrays()
-        evaluated += [array for past in moved for array in past.arrays()]
         mark = _mark(next(array for array in reversed(evaluated) if array.size))
         mx.async_eval(evaluated, mark)  # type: ignore[no-untyped-call]
         return _Step(plan.step, launched, drawn, mark, began)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from typing import Final
 
 from semantic_actors.engine.faults import describe
 from semantic_actors.engine.protocol import (
@@ -29,6 +30,10 @@ from semantic_actors.engine.protocol import (
     Plan,
     StepOutput,
 )
+
+PATIENCE: Final = 0.5
+"""Share of a step's time for which the next plan is waited for while a step is under way: the loop
+plans it once it has read the step before, and a plan that is launched in time leaves no gap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +182,12 @@ class EngineThread:
         self._backend.reset()
         listened_to = self._post(self._on_loaded)
         launched: _Launched | None = None
+        patience: float | None = None
         while listened_to:
-            command = self._next(wait=launched is None)
+            command = self._next(patience)
             if isinstance(command, _Leave):
                 return
-            before, launched = launched, None
+            before, launched, patience = launched, None, None
             if isinstance(command, _Begin):
                 self._backend.reset()
                 before, self._busy_since = None, None  # nobody waits for it
@@ -189,27 +195,30 @@ class EngineThread:
                 if isinstance(command, _Step):
                     self._busy_since = self._busy_since or time.monotonic()
                     launched = command.epoch, self._backend.launch(command.plan)
+                    patience = 0.0
             finally:  # what a step has drawn is not lost because the next raises
                 if before is not None:
-                    listened_to = self._collect(before, last=launched is None)
+                    seconds = self._collect(before, last=launched is None)
+                    listened_to = seconds is not None
+                    patience = None if launched is None else PATIENCE * (seconds or 0.0)
 
-    def _next(self, *, wait: bool) -> _Command | None:
-        """Take the next command of this epoch; without `wait`, None if there is none."""
+    def _next(self, patience: float | None) -> _Command | None:
+        """Take the next command of this epoch; None if there is none in so many seconds."""
         while True:
             try:
-                command = self._commands.get(block=wait)
+                command = self._commands.get(patience != 0, patience)
             except Empty:
                 return None
             if command.epoch == self._epoch:  # of others, nobody waits for it
                 self._serving = command.epoch
                 return command
 
-    def _collect(self, launched: _Launched, *, last: bool) -> bool:
-        """Wait for a step and deliver its output; False if nobody listens any more."""
+    def _collect(self, launched: _Launched, *, last: bool) -> float | None:
+        """Wait for a step, deliver its output, return its duration; None if nobody listens."""
         epoch, collect = launched
         output = collect()
         self._busy_since = None if last else time.monotonic()
-        return self._post(self._on_output, epoch, output)
+        return output.seconds if self._post(self._on_output, epoch, output) else None
 
     def _post(self, callback: Callable[..., None], *arguments: object) -> bool:
         """Call back on the loop; False if it is closed."""

@@ -101,6 +101,28 @@ def test_who_leaves_a_group_leaves_all_of_it() -> None:
 
 
 @pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("leaver", [0, 5, 11])
+def test_who_joins_or_leaves_a_group_is_copied_and_nobody_else(leaver: int) -> None:
+    """The peak grows by rows, not by the group."""
+    backend: MlxBackend = tiny.backend("llama")
+    driver = Driver(backend)
+    ids = held(driver, *(900 + i for i in range(12)))
+    decode(driver, ids, 3)
+    row = backend._held[ids[0]].past.size_bytes()
+    others = ids[:leaver] + ids[leaver + 1 :]
+    before = active()
+    mx.reset_peak_memory()
+
+    decode(driver, others, 3)
+    left = int(mx.get_peak_memory()) - before
+    decode(driver, ids, 3)
+    joined = int(mx.get_peak_memory()) - before
+
+    assert left <= 2 * row + MARGIN  # its own arrays, and the last row on its way
+    assert joined <= 3 * row + MARGIN
+
+
+@pytest.mark.usefixtures("uncollected")
 def test_a_new_epoch_starts_empty() -> None:
     """Groups are gone with the caches."""
     driver = Driver(tiny.backend("llama"))

@@ -93,21 +93,19 @@ class Batched:
                 past.group = None
         self._groups = []
 
-    def arrange(self, parts: Sequence[tuple[Past, int]]) -> tuple[list[int], list[Past]]:
+    def arrange(self, parts: Sequence[tuple[Past, int]]) -> list[int]:
         """Decide who runs with whom, and in which order the rows of `parts` must be given.
 
         Parts are a sequence and its number of tokens. What comes back are places in `parts`:
-        groups first, in the order of their rows, then other single tokens, then chunks; and
-        sequences whose arrays must be evaluated with the step, for they left a group.
+        groups first, in the order of their rows, then other single tokens, then chunks.
         """
-        given: list[Past] = []
         if self._can_group:
             singles = [past for past, count in parts if count == 1]
-            self._groups, given = regroup(self._groups, singles, self.most_grouped_tokens)
+            self._groups = regroup(self._groups, singles, self.most_grouped_tokens)
         places = {id(past): place for place, (past, _) in enumerate(parts)}
         order = [places[id(past)] for group in self._groups for past in group.pasts]
         order += [i for i, (past, count) in enumerate(parts) if count == 1 and not past.group]
-        return order + [i for i, (_, count) in enumerate(parts) if count > 1], given
+        return order + [i for i, (_, count) in enumerate(parts) if count > 1]
 
     def __call__(
         self, parts: Sequence[tuple[Past, int]], ids: mx.array, picked: Sequence[int]
@@ -189,7 +187,7 @@ class Batched:
             past.length = held
             parts.append((past, count))
             ids.append([number + i for i in range(count)])
-        order, _ = self.arrange(parts)
+        order = self.arrange(parts)
         logits = self(
             [parts[i] for i in order],
             mx.array([token for i in order for token in ids[i]]),

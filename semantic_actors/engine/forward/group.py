@@ -2,14 +2,15 @@
 
 A call of attention costs as much as some hundred tokens of it, so rows of one length are cheaper
 together, and rows of very different lengths are not: the short would be padded to the long.
-`regroup` decides who is in which group. Who joins or leaves is copied, and so is the rest of the
-group, which is why groups are bounded.
+`regroup` decides who is in which group. Who joins or leaves is copied; the whole group is when it
+outgrows its arrays, which is why groups are bounded.
 """
 
 from collections.abc import Collection, Iterable, Sequence
 
 import mlx.core as mx
 
+from semantic_actors.engine import caches
 from semantic_actors.engine.forward import stacks
 from semantic_actors.engine.forward.past import Past
 
@@ -30,7 +31,7 @@ class Group:
         self.pasts: list[Past] = []
         self.longest = 0
         ordered = sorted(pasts, key=lambda past: -past.length)
-        self.stacks = [stacks.make(member) for member in ordered[0].members]
+        self.stacks = [stacks.make(member, len(ordered)) for member in ordered[0].members]
         for past in ordered:
             self.join(past)
 
@@ -59,7 +60,7 @@ class Group:
         past.group = self
 
     def give_back(self, leaving: Collection[Past]) -> None:
-        """Copy the rows of some sequences to arrays of their own, and remove them. Lazy."""
+        """Copy the rows of some sequences to arrays of their own, and remove them."""
         for past in leaving:
             row = self.pasts.index(past)
             for stack, member in zip(self.stacks, past.members, strict=True):
@@ -67,13 +68,18 @@ class Group:
         self.remove(leaving)
 
     def remove(self, leaving: Collection[Past]) -> None:
-        """Free the rows of some sequences; the others keep their order. Lazy."""
+        """Free the rows of some sequences; the last of the others take their places."""
         gone = set(map(id, leaving))
-        rows = [row for row, past in enumerate(self.pasts) if id(past) not in gone]
+        stay = [row for row, past in enumerate(self.pasts) if id(past) not in gone]
+        last = iter([row for row in stay if row >= len(stay)])
+        rows = [row if row in stay else next(last) for row in range(len(stay))]
+        moving = [row for place, row in enumerate(rows) if row != place]
+        lifted = [stack.lift(moving) for stack in self.stacks]
+        mx.eval(lifted, [caches.arrays(past.members) for past in leaving])
+        for stack, copies in zip(self.stacks, lifted, strict=True):
+            stack.keep(rows, copies)
         self.pasts = [self.pasts[row] for row in rows]
         self.longest = max((past.length for past in self.pasts), default=0)
-        for stack in self.stacks:
-            stack.keep(rows)
         for past in leaving:
             past.group = None
 
@@ -97,29 +103,24 @@ def allowed_padding(longest: int) -> int:
     return max(longest // (SLACK + 1), SLACK_TOKENS)
 
 
-def regroup(
-    groups: list[Group], singles: Sequence[Past], most_tokens: float
-) -> tuple[list[Group], list[Past]]:
+def regroup(groups: list[Group], singles: Sequence[Past], most_tokens: float) -> list[Group]:
     """Arrange the sequences that decode in this step; those of other lengths stay alone.
 
-    Returns the groups there are now, and who was given back its arrays: they must be evaluated, or
-    they keep those of the group. No group is formed or joined beyond `most_tokens` in all.
+    Returns the groups there are now. None is formed or joined beyond `most_tokens` in all.
     """
-    given: list[Past] = []
     here = set(map(id, singles))
     for group in groups:
         overgrown = group.longest * len(group.pasts) > OVERGROWN * most_tokens
         leaving = [past for past in group.pasts if overgrown or id(past) not in here]
         if leaving:
             group.give_back(leaving)
-            given += leaving
     left = [group for group in groups if group.pasts]
     lone = sorted(
         (past for past in singles if past.group is None and past.length),
         key=lambda past: -past.length,
     )
     lone = [past for past in lone if not _joined(past, left, most_tokens)]
-    return [*left, *_formed(lone, most_tokens)], given
+    return [*left, *_formed(lone, most_tokens)]
 
 
 def _joined(past: Past, groups: Iterable[Group], most_tokens: float) -> bool:
