@@ -22,6 +22,7 @@ from semantic_actors.engine.faults import describe
 from semantic_actors.engine.protocol import (
     Backend,
     Collect,
+    CollectLast,
     Deliver,
     EngineDied,
     Fed,
@@ -102,7 +103,7 @@ class FakeBackend:
         self._token_seconds = token_seconds
         self._held: dict[CacheId, _Held] = {}
 
-    def launch(self, plan: Plan) -> Collect:
+    def launch(self, plan: Plan, _: CollectLast = None) -> Collect:
         """Carry out one step at once. Raises `BrokenLaw` before anything is done."""
         laws.check(plan, self._held, vocabulary=self.info.vocabulary, context=self.info.context)
         for cache in plan.drops:

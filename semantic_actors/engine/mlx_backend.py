@@ -2,7 +2,9 @@
 
 A step is one forward over the rows of all its feeds (`forward`). `launch` builds its graph and sets
 it going; `collect` reads the drawn ids. The graph of the next step may be built in between, on ids
-that are not known yet, so that the device never waits for Python.
+that are not known yet, so that the device never waits for Python. A GPU takes a graph as a whole;
+on a CPU mlx holds back all but a few operations, so that a launch takes nearly as long as the step:
+there the step before is collected as soon as the next one is built.
 
 A token whose logits are not numbers fails alone. What a kernel or a module raises ends the thread:
 the arrays of the whole step are lost with it, and the epoch after it finds out who it was.
@@ -22,6 +24,7 @@ from semantic_actors.engine.forward import Batched, Past
 from semantic_actors.engine.held import Awaited, Held, next_ids
 from semantic_actors.engine.protocol import (
     Collect,
+    CollectLast,
     Fed,
     Feed,
     FeedFailed,
@@ -84,6 +87,7 @@ class MlxBackend:
         self._held: dict[CacheId, Held] = {}
         self._threads = blas.Threads()
         self._collected_at = 0.0
+        self._fills_slowly = mx.default_device().type == mx.DeviceType.cpu
         with loading.told(f"{loaded.name} is read, and does not run on this {loaded.device}"):
             self._forward = Batched(loaded.model, loaded.family)
             self._info = measure.info(self._forward, loaded)
@@ -94,7 +98,7 @@ class MlxBackend:
         """The loaded model."""
         return self._info
 
-    def launch(self, plan: Plan) -> Collect:
+    def launch(self, plan: Plan, collect_last: CollectLast = None) -> Collect:
         """Begin one step. Raises `BrokenLaw` before anything is done."""
         began = time.perf_counter()
         laws.check(plan, self._held, vocabulary=self._info.vocabulary, context=self._info.context)
@@ -106,7 +110,11 @@ class MlxBackend:
             mx.clear_cache()
         if not plan.feeds:
             return partial(StepOutput, plan.step, (), 0.0)
-        return partial(self._collect, self._feed(plan, began))
+        step, arrays = self._feed(plan, began)
+        if collect_last is not None and self._fills_slowly:
+            collect_last()
+        mx.async_eval(arrays, step.mark)  # type: ignore[no-untyped-call]
+        return partial(self._collect, step)
 
     def reset(self) -> None:
         """Drop every cache; the weights stay."""
@@ -134,8 +142,8 @@ class MlxBackend:
             layers = caches.fork(layers, source.length, start.keep)
         return Held(Past(layers, start.keep), source.cut_limit)
 
-    def _feed(self, plan: Plan, began: float) -> _Step:
-        """Set the step going. Results are in the order of the feeds, rows are not."""
+    def _feed(self, plan: Plan, began: float) -> tuple[_Step, list[mx.array]]:
+        """Build the step and say what it computes. Results are as the feeds, rows are not."""
         pasts = [(self._held[feed.cache].past, feed.count) for feed in plan.feeds]
         places = self._forward.arrange(pasts)
         order = [plan.feeds[place] for place in places]
@@ -151,8 +159,7 @@ class MlxBackend:
             past = one.held.past
             evaluated += past.states() if one.draw is not None else past.arrays()
         mark = _mark(next(array for array in reversed(evaluated) if array.size))
-        mx.async_eval(evaluated, mark)  # type: ignore[no-untyped-call]
-        return _Step(plan.step, launched, drawn, mark, began)
+        return _Step(plan.step, launched, drawn, mark, began), evaluated
 
     def _draw(self, logits: mx.array, feeds: Sequence[Feed]) -> sampling.Drawn:
         rows = []

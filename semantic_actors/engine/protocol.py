@@ -161,6 +161,10 @@ Collect = Callable[[], StepOutput]
 """Waits for a launched step. Steps are collected in the order of their launch, each once."""
 
 
+CollectLast = Callable[[], None] | None
+"""Collects the step that was launched before, if nobody has yet."""
+
+
 class Backend(Protocol):
     """A synchronous machine that executes plans; used by one thread at a time."""
 
@@ -169,10 +173,11 @@ class Backend(Protocol):
         """The loaded model."""
         ...
 
-    def launch(self, plan: Plan) -> Collect:
+    def launch(self, plan: Plan, collect_last: CollectLast = None) -> Collect:
         """Begin one step. Raises on a broken law (unknown cache, wrong position).
 
-        The next may be launched before this one is collected.
+        The next may be launched before this one is collected. `collect_last` is called once the
+        step is built, where the device is so slow to take it that the one before ends meanwhile.
         """
         ...
 

@@ -4,8 +4,8 @@ mlx arrays and streams belong to the thread that made them, so the thread that l
 executes every plan. A plan that waits is launched before the one under way is collected: the device
 goes from one to the next while the loop reads the ids of the first.
 
-Everything mutable here is written by the loop, except `_backend`, `_serving` and `_busy_since`,
-which the thread writes.
+Everything mutable here is written by the loop, except `_backend`, `_serving`, `_busy_since` and
+what stands below it, which the thread writes.
 
 Each `attach` begins an epoch. A thread that dies ends its epoch with `EngineDied`; the next
 `attach` starts a new thread over the same weights. A thread that is merely slow is never replaced:
@@ -81,6 +81,9 @@ class EngineThread:
         self._serving = 0
         self._deliver: Deliver | None = None
         self._busy_since: float | None = None
+        self._under_way: _Launched | None = None
+        self._last_seconds = 0.0
+        self._listened_to = True
 
     @property
     def info(self) -> ModelInfo:
@@ -180,27 +183,38 @@ class EngineThread:
             self._backend = self._load()
             self._busy_since = None
         self._backend.reset()
-        listened_to = self._post(self._on_loaded)
-        launched: _Launched | None = None
+        self._listened_to = self._post(self._on_loaded)
         patience: float | None = None
-        while listened_to:
+        while self._listened_to:
             command = self._next(patience)
             if isinstance(command, _Leave):
                 return
-            before, launched, patience = launched, None, None
+            patience = None
             if isinstance(command, _Begin):
                 self._backend.reset()
-                before, self._busy_since = None, None  # nobody waits for it
-            try:
-                if isinstance(command, _Step):
-                    self._busy_since = self._busy_since or time.monotonic()
-                    launched = command.epoch, self._backend.launch(command.plan)
-                    patience = 0.0
-            finally:  # what a step has drawn is not lost because the next raises
-                if before is not None:
-                    seconds = self._collect(before, last=launched is None)
-                    listened_to = seconds is not None
-                    patience = None if launched is None else PATIENCE * (seconds or 0.0)
+                self._under_way = self._busy_since = None  # nobody waits for it
+            elif command is None:
+                self._collect()
+            else:
+                patience = PATIENCE * self._launch(command)
+
+    def _launch(self, command: _Step) -> float:
+        """Begin a step; the one before it is collected in any case. Returns its seconds."""
+        assert self._backend is not None
+        self._busy_since = self._busy_since or time.monotonic()
+        self._last_seconds = 0.0
+        try:
+            launched = self._backend.launch(command.plan, self._collect_last)
+        finally:  # what a step has drawn is not lost because the next raises
+            self._collect()
+        self._under_way = command.epoch, launched
+        self._busy_since = time.monotonic()
+        return self._last_seconds
+
+    def _collect_last(self) -> None:
+        """Collect while the next step is being launched."""
+        self._collect()
+        self._busy_since = time.monotonic()
 
     def _next(self, patience: float | None) -> _Command | None:
         """Take the next command of this epoch; None if there is none in so many seconds."""
@@ -213,12 +227,15 @@ class EngineThread:
                 self._serving = command.epoch
                 return command
 
-    def _collect(self, launched: _Launched, *, last: bool) -> float | None:
-        """Wait for a step, deliver its output, return its duration; None if nobody listens."""
-        epoch, collect = launched
+    def _collect(self) -> None:
+        """Wait for the step under way, if there is one, and deliver its output."""
+        if self._under_way is None:
+            return
+        (epoch, collect), self._under_way = self._under_way, None
         output = collect()
-        self._busy_since = None if last else time.monotonic()
-        return output.seconds if self._post(self._on_output, epoch, output) else None
+        self._last_seconds = output.seconds
+        self._busy_since = None
+        self._listened_to = self._post(self._on_output, epoch, output)
 
     def _post(self, callback: Callable[..., None], *arguments: object) -> bool:
         """Call back on the loop; False if it is closed."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from semantic_actors.daemon.main import main
 from semantic_actors.daemon.settings import Settings
 from semantic_actors.engine import Backend, ModelInfo, Plan, blas
-from semantic_actors.engine.protocol import Collect
+from semantic_actors.engine.protocol import Collect, CollectLast
 
 Fault = Callable[[], object]
 
@@ -33,12 +33,12 @@ class FaultyBackend:
         """The loaded model."""
         return self._backend.info
 
-    def launch(self, plan: Plan) -> Collect:
+    def launch(self, plan: Plan, collect_last: CollectLast = None) -> Collect:
         """Begin one step, or fail in the way that is due."""
         time.sleep(self._step_s)
         if self._due:
             self._due.popleft()()
-        return self._backend.launch(plan)
+        return self._backend.launch(plan, collect_last)
 
     def reset(self) -> None:
         """Drop every cache."""
