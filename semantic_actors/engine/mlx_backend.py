@@ -4,7 +4,7 @@ A step is one forward over the rows of all its feeds (`forward`). `launch` build
 it going; `collect` reads the drawn ids. The graph of the next step may be built in between, on ids
 that are not known yet, so that the device never waits for Python. A GPU takes a graph as a whole;
 on a CPU mlx holds back all but a few operations, so that a launch takes nearly as long as the step:
-there the step before is collected as soon as the next one is built.
+there the step before is collected as soon as the next one has begun.
 
 A token whose logits are not numbers fails alone. What a kernel or a module raises ends the thread:
 the arrays of the whole step are lost with it, and the epoch after it finds out who it was.
@@ -36,6 +36,11 @@ from semantic_actors.engine.protocol import (
 
 CLEAR_EVERY_STEPS: Final = 256
 """Steps after which mlx's pool of free buffers is emptied; also done on a step without feeds."""
+
+
+EARLY_ARRAYS: Final = 4
+"""Keys and values of about two layers: what a slow device is given to do of a step while the step
+before is collected, which takes up to a millisecond of waking up."""
 
 
 @dataclass(slots=True)
@@ -112,6 +117,7 @@ class MlxBackend:
             return partial(StepOutput, plan.step, (), 0.0)
         step, arrays = self._feed(plan, began)
         if collect_last is not None and self._fills_slowly:
+            mx.async_eval(self._held[plan.feeds[0].cache].past.arrays()[:EARLY_ARRAYS])  # type: ignore[no-untyped-call]
             collect_last()
         mx.async_eval(arrays, step.mark)  # type: ignore[no-untyped-call]
         return partial(self._collect, step)
