@@ -33,6 +33,7 @@ from semantic_actors.engine.protocol import (
     Plan,
     Start,
     StepOutput,
+    nothing,
 )
 
 
@@ -103,7 +104,7 @@ class FakeBackend:
         self._token_seconds = token_seconds
         self._held: dict[CacheId, _Held] = {}
 
-    def launch(self, plan: Plan, _: CollectLast = None) -> Collect:
+    def launch(self, plan: Plan, _: CollectLast = nothing) -> Collect:
         """Carry out one step at once. Raises `BrokenLaw` before anything is done."""
         laws.check(plan, self._held, vocabulary=self.info.vocabulary, context=self.info.context)
         for cache in plan.drops:

@@ -32,6 +32,7 @@ from semantic_actors.engine.protocol import (
     Plan,
     Start,
     StepOutput,
+    nothing,
 )
 
 CLEAR_EVERY_STEPS: Final = 256
@@ -103,7 +104,7 @@ class MlxBackend:
         """The loaded model."""
         return self._info
 
-    def launch(self, plan: Plan, collect_last: CollectLast = None) -> Collect:
+    def launch(self, plan: Plan, collect_last: CollectLast = nothing) -> Collect:
         """Begin one step. Raises `BrokenLaw` before anything is done."""
         began = time.perf_counter()
         laws.check(plan, self._held, vocabulary=self._info.vocabulary, context=self._info.context)
@@ -115,8 +116,8 @@ class MlxBackend:
             mx.clear_cache()
         if not plan.feeds:
             return partial(StepOutput, plan.step, (), 0.0)
-        step, arrays = self._feed(plan, began)
-        if collect_last is not None and self._fills_slowly:
+        step, arrays = self._feed(plan, began, collect_last)
+        if self._fills_slowly:
             mx.async_eval(self._held[plan.feeds[0].cache].past.arrays()[:EARLY_ARRAYS])  # type: ignore[no-untyped-call]
             collect_last()
         mx.async_eval(arrays, step.mark)  # type: ignore[no-untyped-call]
@@ -148,7 +149,9 @@ class MlxBackend:
             layers = caches.fork(layers, source.length, start.keep)
         return Held(Past(layers, start.keep), source.cut_limit)
 
-    def _feed(self, plan: Plan, began: float) -> tuple[_Step, list[mx.array]]:
+    def _feed(
+        self, plan: Plan, began: float, collect_last: CollectLast
+    ) -> tuple[_Step, list[mx.array]]:
         """Build the step and say what it computes. Results are as the feeds, rows are not."""
         pasts = [(self._held[feed.cache].past, feed.count) for feed in plan.feeds]
         places = self._forward.arrange(pasts)
@@ -156,7 +159,7 @@ class MlxBackend:
         ids = next_ids([(self._held[feed.cache], feed.tokens) for feed in order])
         self._threads.use(self._threads_for(ids.size))
         picked = [i for i, feed in enumerate(order) if feed.sampling is not None]
-        logits = self._forward([pasts[place] for place in places], ids, picked)
+        logits = self._forward([pasts[place] for place in places], ids, picked, collect_last)
         drawn = self._draw(logits, [order[i] for i in picked]) if picked else None
         draws = {order[i].cache: row for row, i in enumerate(picked)}
         launched = [self._launched(feed, drawn, draws.get(feed.cache)) for feed in plan.feeds]

@@ -161,8 +161,12 @@ Collect = Callable[[], StepOutput]
 """Waits for a launched step. Steps are collected in the order of their launch, each once."""
 
 
-CollectLast = Callable[[], None] | None
+CollectLast = Callable[[], None]
 """Collects the step that was launched before, if nobody has yet."""
+
+
+def nothing() -> None:
+    """Collect nothing."""
 
 
 class Backend(Protocol):
@@ -173,11 +177,11 @@ class Backend(Protocol):
         """The loaded model."""
         ...
 
-    def launch(self, plan: Plan, collect_last: CollectLast = None) -> Collect:
+    def launch(self, plan: Plan, collect_last: CollectLast = nothing) -> Collect:
         """Begin one step. Raises on a broken law (unknown cache, wrong position).
 
-        The next may be launched before this one is collected. `collect_last` is called once the
-        step is built, where the device is so slow to take it that the one before ends meanwhile.
+        The next may be launched before this one is collected. `collect_last` is called,
+        perhaps often, where the step before ends while this one is being launched.
         """
         ...
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from semantic_actors.daemon.main import main
 from semantic_actors.daemon.settings import Settings
 from semantic_actors.engine import Backend, ModelInfo, Plan, blas
-from semantic_actors.engine.protocol import Collect, CollectLast
+from semantic_actors.engine.protocol import Collect, CollectLast, nothing
 
 Fault = Callable[[], object]
 
@@ -33,7 +33,7 @@ class FaultyBackend:
         """The loaded model."""
         return self._backend.info
 
-    def launch(self, plan: Plan, collect_last: CollectLast = None) -> Collect:
+    def launch(self, plan: Plan, collect_last: CollectLast = nothing) -> Collect:
         """Begin one step, or fail in the way that is due."""
         time.sleep(self._step_s)
         if self._due:

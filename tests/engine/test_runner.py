@@ -24,7 +24,7 @@ from semantic_actors.engine import (
     StepOutput,
     hashed_token,
 )
-from semantic_actors.engine.protocol import Collect, CollectLast
+from semantic_actors.engine.protocol import Collect, CollectLast, nothing
 from tests.engine.driver import tokens_of
 
 A = CacheId(1)
@@ -41,7 +41,7 @@ class Gated(FakeBackend):
         self.entered = threading.Event()
         self.gate = threading.Event()
 
-    def launch(self, plan: Plan, _: CollectLast = None) -> Collect:
+    def launch(self, plan: Plan, _: CollectLast = nothing) -> Collect:
         """Note the step; wait, if it is the seventh."""
         self.calls.append(f"step {plan.step}")
         if plan.step == 7:

@@ -20,6 +20,7 @@ from mlx_lm.utils import quantize_model, save_config, save_model  # noqa: E402
 
 from semantic_actors.domain.ids import CacheId, TokenIds  # noqa: E402
 from semantic_actors.engine import loading, mlx_backend  # noqa: E402
+from semantic_actors.engine.protocol import CollectLast  # noqa: E402
 
 ARGUMENTS: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).with_name("families.json").read_text()
@@ -88,9 +89,9 @@ class Recorder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._forward, name)
 
-    def __call__(self, parts: Any, ids: mx.array, picked: Any) -> mx.array:
+    def __call__(self, parts: Any, ids: mx.array, picked: Any, settle: CollectLast) -> mx.array:
         """Answer as the forward does."""
-        logits: mx.array = self._forward(parts, ids, picked)
+        logits: mx.array = self._forward(parts, ids, picked, settle)
         if picked:
             rows = list(logits.astype(mx.float32))
             self._last = {id(parts[i][0]): row for i, row in zip(picked, rows, strict=True)}

@@ -15,7 +15,7 @@ from semantic_actors.actors import Actor, ChildSpec, Supervisor
 from semantic_actors.domain.ids import LOCAL, SequenceId, TokenIds
 from semantic_actors.domain.request import GREEDY
 from semantic_actors.engine import FakeBackend, InlineEngine, Plan
-from semantic_actors.engine.protocol import Collect, CollectLast
+from semantic_actors.engine.protocol import Collect, CollectLast, nothing
 from semantic_actors.scheduling import (
     Abort,
     BatchLimits,
@@ -36,7 +36,7 @@ LONG = tuple(index % 500 for index in range(16_384))
 class Machine(FakeBackend):
     """The fake, with a price for every token."""
 
-    def launch(self, plan: Plan, _: CollectLast = None) -> Collect:
+    def launch(self, plan: Plan, _: CollectLast = nothing) -> Collect:
         """Carry out a step and say what it would have taken."""
         tokens = sum(feed.count * (1 + ATTENTION * feed.position) for feed in plan.feeds)
         output = super().launch(plan)()

@@ -1,62 +1,68 @@
-"""Attention of a chunk or a single token over one sequence's keys and values.
+"""Attention of some rows over the keys and values of their sequences.
 
-Queries are `(1, heads, rows, width)`, keys and values `(1, kv heads, tokens, width)`; the rows are
-the last of the tokens.
+In one call of mlx for each part, or on the host where that is faster (`host_softmax`). No matrix of
+scores is larger than `MAX_SCORE_BYTES`: a chunk over many tokens is divided.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import mlx.core as mx
+
+from semantic_actors.engine.forward import host_softmax
+from semantic_actors.engine.forward.terms import Part, Terms
+from semantic_actors.engine.protocol import CollectLast
 
 MAX_SCORE_BYTES: Final = 64 << 20
 """Of the matrix of scores that attention makes at a time where it is not fused."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a layer asks for. `window` is the number of tokens a row sees, itself included."""
+def attend(parts: Sequence[Part], terms: Terms, settle: CollectLast) -> list[mx.array]:
+    """Attend with the rows of each part, `(sequences, heads, rows, width)`.
 
-    scale: float
-    window: int | None
-    sinks: mx.array | None
+    `settle` is called before the device is waited for, if it is.
+    """
+    divided = [list(_divided(part, terms.window)) for part in parts]
+    blocks = [block for part in divided for block in part]
+    if host_softmax.pays(blocks):
+        settle()
+        answers = iter(host_softmax.attend(blocks, terms, MAX_SCORE_BYTES))
+    else:
+        answers = (_in_one_call(block, terms) for block in blocks)
+    return [_joined([next(answers) for _ in part]) for part in divided]
 
 
-def single(queries: mx.array, keys: mx.array, values: mx.array, terms: Terms) -> mx.array:
-    """Attend with one row, which sees all tokens of its window."""
-    if terms.window is not None and keys.shape[2] > terms.window:
-        keys, values = keys[..., -terms.window :, :], values[..., -terms.window :, :]
-    return together(queries, keys, values, terms, None)
-
-
-def together(
-    queries: mx.array, keys: mx.array, values: mx.array, terms: Terms, mask: mx.array | str | None
-) -> mx.array:
-    """Attend in one call of mlx."""
+def _in_one_call(part: Part, terms: Terms) -> mx.array:
     return mx.fast.scaled_dot_product_attention(
-        queries, keys, values, scale=terms.scale, mask=mask, sinks=terms.sinks
+        part.queries,
+        part.keys,
+        part.values,
+        scale=terms.scale,
+        mask=part.mask,
+        sinks=terms.sinks,
     )
 
 
-def chunk(queries: mx.array, keys: mx.array, values: mx.array, terms: Terms) -> mx.array:
-    """Attend with the last rows, each of which sees the tokens up to itself.
+def _joined(blocks: list[mx.array]) -> mx.array:
+    return blocks[0] if len(blocks) == 1 else mx.concatenate(blocks, axis=2)
 
-    In blocks of rows, so that no matrix of scores is larger than `MAX_SCORE_BYTES`.
-    """
-    heads, count = queries.shape[1:3]
-    tokens = keys.shape[2]
-    window = terms.window if terms.window is not None and tokens > terms.window else None
+
+def _divided(part: Part, window: int | None) -> Iterator[Part]:
+    """Cut off what a window hides, and divide what makes too many scores."""
+    count, tokens = part.queries.shape[2], part.keys.shape[2]
+    if window is not None and tokens <= window:
+        window = None
+    if count == 1:
+        yield part if window is None else part.over(slice(-window, None))
+        return
     seen = tokens if window is None else min(tokens, window + count)
-    height = max(1, MAX_SCORE_BYTES // (4 * heads * seen))
-    blocks = []
+    height = max(1, MAX_SCORE_BYTES // (4 * part.queries.shape[1] * seen))
     for low in range(0, count, height):
         high = min(count, low + height)
         end = tokens - count + high
         first = 0 if window is None else max(0, tokens - count + low - window + 1)
         mask = "causal" if window is None else _band(high - low, end - first, window)
-        part = keys[..., first:end, :], values[..., first:end, :]
-        blocks.append(together(queries[:, :, low:high], *part, terms, mask))
-    return blocks[0] if len(blocks) == 1 else mx.concatenate(blocks, axis=2)
+        yield part.over(slice(first, end), slice(low, high), mask)
 
 
 def _band(rows: int, tokens: int, window: int) -> mx.array:

@@ -29,10 +29,15 @@ from semantic_actors.engine.forward.group import Group, regroup
 from semantic_actors.engine.forward.past import Past
 from semantic_actors.engine.forward.rows import Run, Step, running
 from semantic_actors.engine.forward.views import over
+from semantic_actors.engine.protocol import CollectLast, nothing
 
 ALONE_ROWS: Final = 32
 """A chunk of more rows has its last token fed alone in mode `alone`: the projection onto the
 vocabulary of every row would cost more than one more pass over the weights."""
+
+LONG_TOKENS: Final = 4_096
+"""A sequence that is shorter is fed a token by the model as it is, where it is the only one: that
+is built a little faster than a step, whose attention gains where there is much of it."""
 
 TOLERANCE: Final = {mx.float32: 1e-3}
 """Of the logits' norm, by which a way may differ from a sequence alone."""
@@ -108,18 +113,27 @@ class Batched:
         return order + [i for i, (_, count) in enumerate(parts) if count > 1]
 
     def __call__(
-        self, parts: Sequence[tuple[Past, int]], ids: mx.array, picked: Sequence[int]
+        self,
+        parts: Sequence[tuple[Past, int]],
+        ids: mx.array,
+        picked: Sequence[int],
+        settle: CollectLast = nothing,
     ) -> mx.array:
         """Feed the parts, in the order that `arrange` gave, and return the logits after some.
 
         `ids` are the tokens of all rows, `(rows,)`; `picked` are places in `parts`. The logits are
-        `(len(picked), vocabulary)`, lazy; with none picked they are not worth evaluating.
+        `(len(picked), vocabulary)`, lazy; with none picked they are not worth evaluating. `settle`
+        as in `Step`.
         """
         runs = tuple(_runs(parts))
+        past, _ = parts[0]
         alone = self.mode is Mode.ALONE or (
-            len(parts) == 1 and ids.size == 1 and not parts[0][0].group
+            ids.size == 1 and not past.group and past.length < LONG_TOKENS
         )
-        answer = (self._one_by_one if alone else self._together)(parts, runs, ids, picked)
+        if alone:
+            answer = self._one_by_one(parts, runs, ids, picked)
+        else:
+            answer = self._together(parts, Step(runs, _lasts(parts, picked), settle), ids)
         for run in runs:
             if isinstance(run.source, Group):
                 run.source.advance()
@@ -129,21 +143,12 @@ class Batched:
                 caches.compact(run.source.layers)
         return answer
 
-    def _together(
-        self,
-        parts: Sequence[tuple[Past, int]],
-        runs: tuple[Run, ...],
-        ids: mx.array,
-        picked: Sequence[int],
-    ) -> mx.array:
-        stops = list(accumulate(count for _, count in parts))
-        lasts = [stops[i] - 1 for i in picked] or [0]
-        step = Step(runs, None if lasts == list(range(stops[-1])) else mx.array(lasts))
+    def _together(self, parts: Sequence[tuple[Past, int]], step: Step, ids: mx.array) -> mx.array:
         views = over(step, parts[0][0].layers, split=self.mode is Mode.SPLIT)
         with running(step):
             logits: mx.array = self._model(ids[:, None], cache=views)
-        if logits.shape[0] != len(lasts):  # a projection that no seam has found
-            logits = logits[mx.array(lasts)]
+        if step.picked is not None and logits.shape[0] != step.picked.size:
+            logits = logits[step.picked]  # a projection that no seam has found
         return logits[:, -1]
 
     def _one_by_one(
@@ -195,6 +200,13 @@ class Batched:
         ).astype(mx.float32)
         mx.eval(logits)
         return logits
+
+
+def _lasts(parts: Sequence[tuple[Past, int]], picked: Sequence[int]) -> mx.array | None:
+    """Return the last rows of the picked parts; None: those are all rows there are."""
+    stops = list(accumulate(count for _, count in parts))
+    lasts = [stops[i] - 1 for i in picked] or [0]
+    return None if lasts == list(range(stops[-1])) else mx.array(lasts)
 
 
 def _runs(parts: Sequence[tuple[Past, int]]) -> Iterator[Run]:

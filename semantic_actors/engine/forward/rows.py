@@ -14,6 +14,7 @@ import mlx.core as mx
 
 from semantic_actors.engine.forward.group import Group
 from semantic_actors.engine.forward.past import Past
+from semantic_actors.engine.protocol import CollectLast, nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,15 @@ class Run:
 class Step:
     """What the seams must know. `picked` are the rows whose logits are wanted; None: all.
 
+    `settle` is called before the device is waited for while the step is built, perhaps often.
+
     `views` finds who stored keys, by their identity. `masks` are those of the groups, by group and
     number of columns; all layers of a kind share one.
     """
 
     runs: tuple[Run, ...]
     picked: mx.array | None = None
+    settle: CollectLast = nothing
     views: dict[int, Any] = field(default_factory=dict)
     masks: dict[tuple[int, int], mx.array | None] = field(default_factory=dict)
     positions: mx.array = field(init=False)

@@ -16,6 +16,7 @@ from semantic_actors.engine.forward import attention
 from semantic_actors.engine.forward.group import Group
 from semantic_actors.engine.forward.rows import Run, Step
 from semantic_actors.engine.forward.stacks import AttentionStack, StateStack
+from semantic_actors.engine.forward.terms import Part, Terms
 
 _stock: Any = mlx_lm_cache
 Store = Any
@@ -110,27 +111,31 @@ class AttentionView:
             message = f"a window of {window} tokens over a cache of {self._window}"
             raise ValueError(message)
         window = window or self._window
-        terms = attention.Terms(scale, window, sinks)
-        answers = []
         runs = zip(self._step.runs, self._stores, self._fetched, strict=True)
-        for run, store, fetched in runs:
-            mine = _rows(queries, run, self._step)
-            if fetched is None:
-                answer = self._attend_group(mine, store, run.source, terms)
-            elif run.count == 1:
-                answer = attention.single(mine, *fetched, terms)
-            else:
-                answer = attention.chunk(mine.transpose(2, 1, 0, 3), *fetched, terms)
-                answer = answer.transpose(2, 1, 0, 3)
-            answers.append(answer)
+        parts = [self._part(queries, *run, window=window) for run in runs]
+        attended = attention.attend(parts, Terms(scale, window, sinks), self._step.settle)
+        answers = [
+            answer if run.is_batch else answer.transpose(2, 1, 0, 3)
+            for run, answer in zip(self._step.runs, attended, strict=True)
+        ]
         return answers[0] if len(answers) == 1 else mx.concatenate(answers)
 
-    def _attend_group(
-        self, queries: mx.array, stack: AttentionStack, group: Any, terms: attention.Terms
-    ) -> mx.array:
-        columns: int = min(group.longest + 1, terms.window or group.longest + 1)
-        mask = self._step.mask(group, columns)
-        return attention.together(queries, *stack.seen(columns), terms, mask)
+    def _part(
+        self,
+        queries: mx.array,
+        run: Run,
+        store: Store,
+        fetched: tuple[mx.array, mx.array] | None,
+        *,
+        window: int | None,
+    ) -> Part:
+        mine = _rows(queries, run, self._step)
+        if fetched is not None:
+            return Part(mine if run.is_batch else mine.transpose(2, 1, 0, 3), *fetched)
+        assert isinstance(run.source, Group)
+        columns = min(run.source.longest + 1, window or run.source.longest + 1)
+        keys, values = store.seen(columns)
+        return Part(mine, keys, values, self._step.mask(run.source, columns))
 
 
 class SequencesView:
