@@ -98,6 +98,14 @@ def refill(member: Layer, keys: mx.array, values: mx.array, length: int) -> None
         member.keys, member.values = _private(keys, rows, room), _private(values, rows, room)
 
 
+def expect(layers: Iterable[Layer], tokens: int) -> None:
+    """Let the next growth make room for so many tokens at once; `compact` ends that."""
+    for layer in _members(layers):
+        if type(layer) is _stock.KVCache and tokens > room(layer):
+            layer.step = max(STEP, -(-(tokens - layer.offset) // STEP) * STEP)
+            layer.expected = tokens
+
+
 def trim(layers: Iterable[Layer], length: int, keep: int) -> None:
     """Cut a cache of `length` tokens back to its first `keep`, in place; see `cut_limit`."""
     for layer in _members(layers):
@@ -123,6 +131,9 @@ def compact(layers: Iterable[Layer]) -> None:
     for layer in _members(layers):
         if type(layer) is _stock.RotatingKVCache:
             _compact_window(layer)
+        elif type(layer) is _stock.KVCache:
+            if room(layer) >= getattr(layer, "expected", 0):
+                layer.step = STEP
         elif type(layer) not in _PLAIN:
             if type(layer) is _stock.ChunkedKVCache:
                 layer.maybe_trim_front()

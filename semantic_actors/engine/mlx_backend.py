@@ -39,6 +39,9 @@ CLEAR_EVERY_STEPS: Final = 256
 """Steps after which mlx's pool of free buffers is emptied; also done on a step without feeds."""
 
 
+DEEP_TOKENS: Final = 1_024
+"""Depth at which even a small chunk is fed with all BLAS threads: attention is most of its work."""
+
 EARLY_ARRAYS: Final = 4
 """Keys and values of about two layers: what a slow device is given to do of a step while the step
 before is collected, which takes up to a millisecond of waking up."""
@@ -141,12 +144,14 @@ class MlxBackend:
             if source is not None and start.take:
                 source.past.discard()
             past = self._forward.fresh()
+            caches.expect(past.layers, start.room)
             return Held(past, caches.cut_limit(past.layers))
         layers = source.past.own()
         if start.take:
             caches.trim(layers, source.length, start.keep)
         else:
             layers = caches.fork(layers, source.length, start.keep)
+        caches.expect(layers, start.room)
         return Held(Past(layers, start.keep), source.cut_limit)
 
     def _feed(
@@ -157,7 +162,8 @@ class MlxBackend:
         places = self._forward.arrange(pasts)
         order = [plan.feeds[place] for place in places]
         ids = next_ids([(self._held[feed.cache], feed.tokens) for feed in order])
-        self._threads.use(self._threads_for(ids.size))
+        deep = any(feed.count > 1 and feed.position > DEEP_TOKENS for feed in order)
+        self._threads.use(self._threads.most if deep else self._threads_for(ids.size))
         picked = [i for i, feed in enumerate(order) if feed.sampling is not None]
         logits = self._forward([pasts[place] for place in places], ids, picked, collect_last)
         drawn = self._draw(logits, [order[i] for i in picked]) if picked else None

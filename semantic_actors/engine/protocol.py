@@ -27,13 +27,15 @@ class Start(msgspec.Struct, frozen=True):
 
     `take` gives the source away: it is trimmed in place and its old id is gone. Otherwise the
     source stays as it is and the new cache shares no mutable state with it.
-    `keep` is never below the source's `floor`.
+    `keep` is never below the source's `floor`. `room` is the number of tokens it is about to hold:
+    memory for them is taken at once.
     """
 
     cache: CacheId
     source: CacheId | None = None
     keep: int = 0
     take: bool = False
+    room: int = 0
 
 
 class Feed(msgspec.Struct, frozen=True):

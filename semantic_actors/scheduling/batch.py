@@ -233,10 +233,10 @@ class Batch:
         reserved = self._footprint.size_bytes(admission.tokens)
         if match is None:
             self.pool.open(cache, sequence.principal, reserved_bytes=reserved)
-            return Start(cache)
+            return Start(cache, room=len(sequence.tokens))
         move = self.pool.take if admission.take else self.pool.copy
         move(match.cache, cache, match.keep, reserved_bytes=reserved)
-        return Start(cache, match.cache, match.keep, admission.take)
+        return Start(cache, match.cache, match.keep, admission.take, room=len(sequence.tokens))
 
     def _plan(self, starts: tuple[Start, ...], fed: list[tuple[Sequence, int]]) -> Plan | None:
         drops, self._drops = tuple(self._drops), []

@@ -146,3 +146,26 @@ def test_a_cut_that_the_cache_refuses_is_an_error() -> None:
 
     with pytest.raises(RuntimeError, match="cannot be cut"):
         caches.trim(layers, 20, 5)
+
+
+@pytest.mark.parametrize("held", [0, 300, 511])
+@pytest.mark.parametrize("first", [1, 40, 2_000])
+def test_a_prompt_that_is_expected_is_given_room_once(held: int, first: int) -> None:
+    """However it is divided into chunks; what follows it is given room as ever."""
+    layer = KVCache()
+    layers = [layer]
+    if held:
+        _fed(layer, held)
+    caches.expect(layers, 5_000)
+    rooms = []
+    while layer.offset < 5_000:
+        _fed(layer, min(first if layer.offset == held else 700, 5_000 - layer.offset))
+        caches.compact(layers)
+        rooms.append(caches.room(layer))
+    assert len({*rooms} - {caches.STEP, 2 * caches.STEP}) == 1
+    assert 5_000 <= rooms[-1] < 5_000 + 2 * caches.STEP
+
+    while layer.offset <= rooms[-1]:
+        _fed(layer, 1)
+
+    assert caches.room(layer) <= rooms[-1] + caches.STEP
