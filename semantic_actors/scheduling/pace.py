@@ -20,7 +20,7 @@ import msgspec
 
 from semantic_actors.engine.protocol import Feed
 
-LEAST_TOKENS: Final = 8
+LEAST_TOKENS: Final = 16
 """Fed per step however slow the machine, so that prompts go on. Smaller chunks teach nothing."""
 
 EVEN_TOKENS: Final = 16
