@@ -41,10 +41,11 @@ class Gated(FakeBackend):
         self.entered = threading.Event()
         self.gate = threading.Event()
 
-    def launch(self, plan: Plan, _: CollectLast = nothing) -> Collect:
+    def launch(self, plan: Plan, collect_last: CollectLast = nothing) -> Collect:
         """Note the step; wait, if it is the seventh."""
         self.calls.append(f"step {plan.step}")
         if plan.step == 7:
+            collect_last()
             self.entered.set()
             assert self.gate.wait(30)
         return super().launch(plan)
@@ -57,6 +58,25 @@ class Gated(FakeBackend):
     def leave(self) -> None:
         """Note it."""
         self.calls.append("leave")
+
+
+class Noting(FakeBackend):
+    """A backend that notes in which order steps are launched and collected."""
+
+    def __init__(self, step_seconds: float) -> None:
+        super().__init__(step_seconds=step_seconds)
+        self.order: list[str] = []
+
+    def launch(self, plan: Plan, _: CollectLast = nothing) -> Collect:
+        """Note both."""
+        self.order.append(f"launch {plan.step}")
+        collect = super().launch(plan)
+
+        def noted() -> StepOutput:
+            self.order.append(f"collect {plan.step}")
+            return collect()
+
+        return noted
 
 
 class Stage:
@@ -111,6 +131,41 @@ async def test_steps_are_done_in_order(stage: Stage) -> None:
     assert isinstance(second, StepOutput)
     assert [first.step, second.step] == [1, 2]
     assert tokens_of(second) == [hashed_token((5, 5), 1_000, GREEDY)]
+
+
+@pytest.mark.asyncio
+async def test_a_step_is_delivered_while_the_next_is_launched(stage: Stage) -> None:
+    """Where a launch takes as long as the step; the watchdog counts from then on."""
+    stage.engine.submit(_feed(6))
+    stage.engine.submit(_feed(7, 1))
+    await stage.entered()
+
+    first = await stage.next()
+
+    assert isinstance(first, StepOutput)
+    assert first.step == 6
+    assert stage.engine.busy_since is not None
+    assert stage.outputs.empty()
+
+
+@pytest.mark.asyncio
+async def test_the_next_plan_is_waited_for_while_a_step_is_under_way() -> None:
+    """It is launched before that step is collected, though it comes after the step before."""
+    backend = Noting(step_seconds=60.0)
+    engine = EngineThread(lambda: backend, asyncio.get_running_loop())
+    outputs: asyncio.Queue[Output] = asyncio.Queue()
+    await engine.start()
+    engine.attach(outputs.put_nowait)
+    for plan in (_feed(1), _feed(2, 1)):
+        engine.submit(plan)
+
+    async with asyncio.timeout(20):
+        await outputs.get()
+        engine.submit(_feed(3, 2))
+        await outputs.get()
+
+    assert backend.order == ["launch 1", "launch 2", "collect 1", "launch 3", "collect 2"]
+    assert await engine.stop(20)
 
 
 @pytest.mark.asyncio
