@@ -3,7 +3,7 @@
 mlx computes exponentials one by one on Linux: 15 ns each, where numpy takes half a one; of a 16K
 prompt they were five sixths of the time. So the scores of all parts are evaluated in the middle of
 the graph, numpy works on their memory, and the graph goes on from there. It costs one wait for the
-device per layer, so it has to pay.
+device per layer, up to a millisecond where processors are woken up slowly, so it has to pay.
 """
 
 import sys
@@ -15,8 +15,8 @@ import numpy as np
 
 from semantic_actors.engine.forward.terms import Part, Terms
 
-WORTH_WAITING: Final = 1 << 16
-"""Scores of a layer from which on waiting for the device pays: a millisecond of mlx's time."""
+WORTH_WAITING: Final = 1 << 18
+"""Scores of a layer from which on waiting for the device pays: four milliseconds of mlx's time."""
 
 BLOCK: Final = 1 << 17
 """Scores that numpy goes over at a time: they stay in the processor's cache."""
