@@ -181,7 +181,8 @@ def steady_rate(streams: Iterable[Heard]) -> float:
     """Tokens per second of all streams, from soon after all have begun to the first one's end."""
     heard = list(streams)
     began = max(stream.deltas[0].at for stream in heard)
-    since = sorted(delta.at for delta in heard[0].deltas if delta.at >= began)[WARM_STEPS]
+    later = [delta.at for delta in heard[0].deltas if delta.at >= began]
+    since = later[WARM_STEPS] if len(later) > WARM_STEPS else began
     until = min(stream.deltas[-1].at for stream in heard)
     tokens = sum(stream.tokens(since, until) for stream in heard)
     if tokens < LEAST_OVERLAP * sum(len(stream.deltas) for stream in heard):

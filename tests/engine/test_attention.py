@@ -74,3 +74,15 @@ def test_mlx_attends_where_it_is_not_slow(monkeypatch: pytest.MonkeyPatch) -> No
     assert not host_softmax.pays([half])
     monkeypatch.setattr("sys.platform", "darwin")
     assert not host_softmax.pays([much])
+
+
+def test_what_is_no_number_stays_with_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sequence whose cache is lost harms none beside it, and warns of nothing."""
+    monkeypatch.setattr(host_softmax, "WORTH_WAITING", 0)
+    sound, lost = part(3, 20), part(1, 30)
+    broken = Part(lost.queries * float("inf"), lost.keys, lost.values)
+
+    one, other = attention.attend([sound, broken], Terms(WIDTH**-0.5, None, None), lambda: None)
+
+    assert mx.all(mx.isfinite(one))
+    assert mx.any(mx.isnan(other))

@@ -41,7 +41,8 @@ def attend(parts: Sequence[Part], terms: Terms, most_bytes: int) -> list[mx.arra
         scores = [_scores(part, terms.scale) for part in together]
         mx.eval(scores)
         for part, score in zip(together, scores, strict=True):
-            totals = _softmax(np.asarray(score), part, terms)
+            with np.errstate(invalid="ignore"):  # what is no number is found where it is drawn from
+                totals = _softmax(np.asarray(score), part, terms)
             answers.append(_answer(part, score, mx.array(totals)))
     return answers
 
