@@ -16,7 +16,7 @@ STUCK = """
     from semantic_actors.engine import EngineThread, FakeBackend, Plan, Watchdog
 
     class Stuck(FakeBackend):
-        def launch(self, plan):
+        def launch(self, plan, collect_last=None):
             return threading.Event().wait
 
     async def main() -> None:
