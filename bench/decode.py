@@ -1,8 +1,9 @@
 """Decode: the daemon over HTTP, against a bare loop and mlx-lm's BatchGenerator.
 
 All on the same llamas with random float32 weights, in alternating rounds. The daemon is measured
-over B streams, from when all have their first token until one has its last; their prompts were
-read before. Contexts are equal, or mixed: in geometric steps from the longest down to 32 tokens.
+over B streams, from some steps after all have their first token until one has its last; their
+prompts were read before. Contexts are equal, or mixed: in geometric steps from the longest down to
+32 tokens.
 
 Run: just bench-decode
 """

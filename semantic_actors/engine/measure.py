@@ -29,7 +29,7 @@ ENOUGH_SECONDS: Final = 0.25
 
 
 GROUPED_BYTES: Final = {mx.DeviceType.cpu: 256 << 20, mx.DeviceType.gpu: 1 << 30}
-"""Size of a group of sequences; it is copied whenever it grows, in some milliseconds."""
+"""Size of a group of sequences; all of it is copied when it outgrows its columns."""
 
 
 def info(forward: Batched, loaded: loading.LoadedModel) -> ModelInfo:

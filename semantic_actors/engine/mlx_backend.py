@@ -38,13 +38,12 @@ from semantic_actors.engine.protocol import (
 CLEAR_EVERY_STEPS: Final = 256
 """Steps after which mlx's pool of free buffers is emptied; also done on a step without feeds."""
 
-
 DEEP_TOKENS: Final = 1_024
 """Depth at which even a small chunk is fed with all BLAS threads: attention is most of its work."""
 
-EARLY_ARRAYS: Final = 4
-"""Keys and values of about two layers: what a slow device is given to do of a step while the step
-before is collected, which takes up to a millisecond of waking up."""
+EARLY_LAYERS: Final = 2
+"""What a slow device is given to do of a step while the step before is collected, which takes up to
+a millisecond of waking up."""
 
 
 @dataclass(slots=True)
@@ -121,7 +120,7 @@ class MlxBackend:
             return partial(StepOutput, plan.step, (), 0.0)
         step, arrays = self._feed(plan, began, collect_last)
         if self._fills_slowly:
-            mx.async_eval(self._held[plan.feeds[0].cache].past.arrays()[:EARLY_ARRAYS])  # type: ignore[no-untyped-call]
+            mx.async_eval(self._held[plan.feeds[0].cache].past.arrays(EARLY_LAYERS))  # type: ignore[no-untyped-call]
             collect_last()
         mx.async_eval(arrays, step.mark)  # type: ignore[no-untyped-call]
         return partial(self._collect, step)

@@ -188,6 +188,7 @@ class EngineThread:
         while self._listened_to:
             command = self._next(patience)
             if isinstance(command, _Leave):
+                self._under_way = None  # its arrays go before the thread's streams
                 return
             patience = None
             if isinstance(command, _Begin):

@@ -35,9 +35,9 @@ class Group:
         for past in ordered:
             self.join(past)
 
-    def arrays(self) -> list[mx.array]:
-        """Those of all rows."""
-        return [array for stack in self.stacks for array in stack.arrays]
+    def arrays(self, layers: int | None = None) -> list[mx.array]:
+        """Those of all rows; of so many layers only."""
+        return [array for stack in self.stacks[:layers] for array in stack.arrays]
 
     def states(self) -> list[mx.array]:
         """All arrays but keys and values."""

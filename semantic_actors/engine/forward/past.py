@@ -27,7 +27,7 @@ class Past:
         self.members = caches.members(self.layers)
 
     def own(self) -> caches.Layers:
-        """Return the cache as its own, out of any group. Lazy."""
+        """Return the cache as its own, out of any group."""
         if self.group is not None:
             self.group.give_back([self])
         return self.layers
@@ -37,9 +37,11 @@ class Past:
         total = sum(array.nbytes for array in self.arrays())
         return total if self.group is None else total // len(self.group.pasts)
 
-    def arrays(self) -> list[mx.array]:
-        """All its arrays, or its group's."""
-        return caches.arrays(self.layers) if self.group is None else self.group.arrays()
+    def arrays(self, layers: int | None = None) -> list[mx.array]:
+        """All its arrays, or its group's; those of so many layers only."""
+        if self.group is not None:
+            return self.group.arrays(layers)
+        return caches.arrays(self.members[:layers])
 
     def states(self) -> list[mx.array]:
         """Arrays that a drawn token may not depend on: all but keys and values."""

@@ -1,8 +1,8 @@
 """One layer's caches of a whole group, as one array each, a row per sequence.
 
 Rows end in the same column, so that a step appends with one write and attends in one call; what is
-left of a shorter row is masked, and blank. Everything is lazy, and every array has one owner, so
-that writes are in place: who joins is copied to a spare row, the last row takes the place of who
+left of a shorter row is masked, and blank. Nothing here evaluates, and every array has one owner,
+so that writes are in place: who joins is copied to a spare row, the last row takes the place of who
 leaves, and the others stay where they are. mlx writes in place once all that read an array before
 has been done, so what leaves must be evaluated before the rows are written to again.
 """
