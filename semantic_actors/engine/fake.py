@@ -25,16 +25,22 @@ from semantic_actors.engine.protocol import (
     CollectLast,
     Deliver,
     EngineDied,
+    Export,
     Fed,
     Feed,
     FeedFailed,
     Footprint,
+    Load,
     ModelInfo,
     Plan,
     Start,
     StepOutput,
     nothing,
 )
+from semantic_actors.kv.layout import Layout, Part
+
+FAKE_LAYOUT = Layout((Part("0.tokens", "F32", 1, 1),))
+"""A row of the fake's is its token: what is loaded wrongly is answered wrongly."""
 
 
 def hashed_token(tokens: TokenIds, vocabulary: int, sampling: Sampling) -> int:
@@ -98,6 +104,8 @@ class FakeBackend:
                 cut_limit=(inf if window is None else window) if cuttable else 0,
             ),
             device="none",
+            identity="fake",
+            layout=FAKE_LAYOUT if cuttable and window is None else None,
         )
         self._think = think
         self._step_seconds = step_seconds
@@ -107,13 +115,16 @@ class FakeBackend:
     def launch(self, plan: Plan, _: CollectLast = nothing) -> Collect:
         """Carry out one step at once. Raises `BrokenLaw` before anything is done."""
         laws.check(plan, self._held, vocabulary=self.info.vocabulary, context=self.info.context)
+        exported = tuple(map(self._export, plan.exports))
         for cache in plan.drops:
             del self._held[cache]
         for start in plan.starts:
             self._held[start.cache] = self._start(start)
+        loaded = tuple(map(self._load, plan.loads))
         fed = sum(feed.count for feed in plan.feeds)
         seconds = self._step_seconds + self._token_seconds * fed
-        output = StepOutput(plan.step, tuple(map(self._feed, plan.feeds)), seconds)
+        results = tuple(map(self._feed, plan.feeds))
+        output = StepOutput(plan.step, results, seconds, loaded, exported)
         return lambda: output
 
     def reset(self) -> None:
@@ -130,6 +141,19 @@ class FakeBackend:
             if start.take:
                 del self._held[start.source]
         return _Held(tokens, self.info.footprint.cut_limit)
+
+    def _export(self, export: Export) -> bytes:
+        tokens = self._held[export.cache].tokens[export.start : export.stop]
+        return struct.pack(f"<{len(tokens)}I", *tokens)
+
+    def _load(self, load: Load) -> Fed:
+        held = self._held[load.cache]
+        for rows in load.rows:
+            loaded = struct.unpack(f"<{rows.stop - rows.start}I", rows.data)
+            wanted = slice(held.length - rows.start, load.stop - rows.start)
+            held.tokens += loaded[wanted]
+        held.drawn = None
+        return Fed(load.cache, self.info.footprint.size_bytes(held.length), held.floor)
 
     def _feed(self, feed: Feed) -> Fed | FeedFailed:
         held = self._held[feed.cache]

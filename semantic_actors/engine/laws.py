@@ -9,7 +9,7 @@ from typing import Protocol
 
 from semantic_actors.domain.ids import CacheId
 from semantic_actors.engine.faults import BrokenLaw
-from semantic_actors.engine.protocol import Feed, Plan, Start
+from semantic_actors.engine.protocol import Feed, Load, Plan, Start
 
 
 class Held(Protocol):
@@ -36,11 +36,20 @@ def check(plan: Plan, held: Mapping[CacheId, Held], *, vocabulary: int, context:
     known = {
         cache: (held[cache].length, held[cache].floor) for cache in _named(plan) if cache in held
     }
+    for export in plan.exports:
+        _require(export.cache in known, f"export of unknown cache {export.cache}")
+        length, _ = known[export.cache]
+        _require(
+            0 <= export.start < export.stop <= length,
+            f"cache {export.cache} holds {length} tokens, not {export.start} to {export.stop}",
+        )
     for cache in plan.drops:
         _require(cache in known, f"drop of unknown cache {cache}")
         del known[cache]
     for start in plan.starts:
         _check_start(start, known)
+    for load in plan.loads:
+        _check_load(load, known, context)
     started = {start.cache for start in plan.starts}
     drawn = {cache for cache in known if cache not in started and held[cache].awaits}
     _check_feeds(plan.feeds, known, drawn, vocabulary=vocabulary, context=context)
@@ -48,7 +57,9 @@ def check(plan: Plan, held: Mapping[CacheId, Held], *, vocabulary: int, context:
 
 def _named(plan: Plan) -> Iterator[CacheId]:
     """Yield the caches a plan is about: the others, idle ones mostly, cost nothing."""
+    yield from (export.cache for export in plan.exports)
     yield from plan.drops
+    yield from (load.cache for load in plan.loads)
     for start in plan.starts:
         yield start.cache
         if start.source is not None:
@@ -71,6 +82,27 @@ def _check_start(start: Start, known: dict[CacheId, tuple[int, int]]) -> None:
     if start.take:
         del known[start.source]
     known[start.cache] = (start.keep, floor if start.keep else 0)
+
+
+def _check_load(load: Load, known: dict[CacheId, tuple[int, int]], context: int) -> None:
+    _require(load.cache in known, f"load of unknown cache {load.cache}")
+    length, _ = known.pop(load.cache)  # nothing else may be done with it in this step
+    _require(
+        load.position == length,
+        f"cache {load.cache} holds {length} tokens, the load is for position {load.position}",
+    )
+    _require(
+        load.position < load.stop <= context,
+        f"cache {load.cache} would hold {load.stop} tokens, {length} to {context} are allowed",
+    )
+    reached = load.position
+    for rows in load.rows:
+        _require(
+            rows.start <= reached < rows.stop,
+            f"rows {rows.start} to {rows.stop} cannot be appended to {reached} tokens",
+        )
+        reached = rows.stop
+    _require(reached >= load.stop, f"the rows end at {reached}, {load.stop} are asked for")
 
 
 def _check_feeds(

@@ -23,6 +23,7 @@ from mlx_lm.utils import _download, dequantize_model, load_adapters, load_model
 from semantic_actors.domain.errors import ModelLoadFailed
 from semantic_actors.engine import blas
 from semantic_actors.engine.faults import describe
+from semantic_actors.engine.identity import identity
 
 Weights = Literal["auto", "as-is", "float32"]
 
@@ -53,6 +54,7 @@ class LoadedModel:
     device: str
     folder: str
     notes: tuple[str, ...]
+    identity: str
 
 
 def load(
@@ -60,11 +62,12 @@ def load(
     adapter: str | None = None,
     weights: Weights = "auto",
     context: int | None = None,
+    memo: Path | None = None,
 ) -> LoadedModel:
     """Load `model`, a folder in mlx-lm's format or a hub id. Raises `ModelLoadFailed`.
 
-    `context` caps the model's own limit, in tokens. On a CPU `auto` weights become float32 if that
-    takes no more than half of the memory available.
+    `context` caps the model's own limit, in tokens; `memo` is that of `identity`. On a CPU `auto`
+    weights become float32 if that takes no more than half of the memory available.
     """
     folder = _locate(model)
     with _offline(), told(f"{model} cannot be loaded"):
@@ -84,6 +87,7 @@ def load(
         folder=str(folder),
         device=str(mx.default_device().type).rpartition(".")[2],
         notes=(blas.preload(), note),
+        identity=identity(module, folder, adapter, memo),
     )
 
 

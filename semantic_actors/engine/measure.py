@@ -7,7 +7,7 @@ from typing import Final
 import mlx.core as mx
 
 from semantic_actors.domain.request import GREEDY
-from semantic_actors.engine import blas, caches, loading, sampling
+from semantic_actors.engine import blas, caches, loading, sampling, transfer
 from semantic_actors.engine.forward import Batched, Past
 from semantic_actors.engine.protocol import ModelInfo
 
@@ -54,6 +54,8 @@ def info(forward: Batched, loaded: loading.LoadedModel) -> ModelInfo:
         device=loaded.device,
         folder=loaded.folder,
         notes=loaded.notes + forward.notes,
+        identity=loaded.identity,
+        layout=transfer.layout(large),
     )
 
 

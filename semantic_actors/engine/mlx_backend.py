@@ -14,12 +14,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import mlx.core as mx
 
 from semantic_actors.domain.ids import CacheId
-from semantic_actors.engine import blas, caches, laws, loading, measure, sampling
+from semantic_actors.engine import blas, caches, laws, loading, measure, sampling, transfer
 from semantic_actors.engine.forward import Batched, Past
 from semantic_actors.engine.held import Awaited, Held, next_ids
 from semantic_actors.engine.protocol import (
@@ -28,6 +29,7 @@ from semantic_actors.engine.protocol import (
     Fed,
     Feed,
     FeedFailed,
+    Load,
     ModelInfo,
     Plan,
     Start,
@@ -69,6 +71,8 @@ class _Step:
     drawn: sampling.Drawn | None
     mark: mx.array
     began: float
+    loaded: tuple[Fed, ...] = ()
+    exported: tuple[mx.array, ...] = ()
 
 
 def open_backend(
@@ -76,13 +80,14 @@ def open_backend(
     adapter: str | None = None,
     weights: loading.Weights = "auto",
     context: int | None = None,
+    memo: Path | None = None,
 ) -> "MlxBackend":
     """Load a model on the calling thread, which then owns it. Raises `ModelLoadFailed`.
 
     On failure the thread has no mlx stream left, and had better end.
     """
     try:
-        return MlxBackend(loading.load(model, adapter, weights, context))
+        return MlxBackend(loading.load(model, adapter, weights, context, memo))
     except BaseException:
         _leave()
         raise
@@ -110,15 +115,18 @@ class MlxBackend:
         """Begin one step. Raises `BrokenLaw` before anything is done."""
         began = time.perf_counter()
         laws.check(plan, self._held, vocabulary=self._info.vocabulary, context=self._info.context)
+        exported = self._export(plan)
         for cache in plan.drops:
             self._held.pop(cache).past.discard()
         for start in plan.starts:
             self._held[start.cache] = self._start(start)
+        loaded = tuple(map(self._load, plan.loads))
         if not plan.feeds or plan.step % CLEAR_EVERY_STEPS == 0:
             mx.clear_cache()
         if not plan.feeds:
-            return partial(StepOutput, plan.step, (), 0.0)
+            return partial(StepOutput, plan.step, (), 0.0, loaded, exported)
         step, arrays = self._feed(plan, began, collect_last)
+        step.loaded, step.exported = loaded, exported
         if self._fills_slowly:
             mx.async_eval(self._held[plan.feeds[0].cache].past.arrays(EARLY_LAYERS))  # type: ignore[no-untyped-call]
             collect_last()
@@ -152,6 +160,24 @@ class MlxBackend:
             layers = caches.fork(layers, source.length, start.keep)
         caches.expect(layers, start.room)
         return Held(Past(layers, start.keep), source.cut_limit)
+
+    def _export(self, plan: Plan) -> tuple[mx.array, ...]:
+        """Copy out what is asked for; done at once, or what is written next would be copied."""
+        copies = [
+            transfer.export(self._held[one.cache].past, one.start, one.stop) for one in plan.exports
+        ]
+        mx.eval(copies)
+        return tuple(copies)
+
+    def _load(self, load: Load) -> Fed:
+        held = self._held[load.cache]
+        assert self._info.layout is not None, "the model's rows cannot be loaded"
+        held.drawn = None
+        held.past.own()
+        for rows in load.rows:
+            transfer.load(held.past, self._info.layout, rows, load.position, load.stop)
+        mx.eval(held.past.arrays())
+        return Fed(load.cache, held.size_bytes(), held.floor)
 
     def _feed(
         self, plan: Plan, began: float, collect_last: CollectLast
@@ -202,7 +228,7 @@ class MlxBackend:
         results = tuple(self._result(one, tokens, step.drawn) for one in step.launched)
         ended = time.perf_counter()
         seconds, self._collected_at = ended - max(step.began, self._collected_at), ended
-        return StepOutput(step.number, results, seconds)
+        return StepOutput(step.number, results, seconds, step.loaded, step.exported)
 
     def _result(
         self, one: _Launched, tokens: list[int], drawn: sampling.Drawn | None

@@ -5,8 +5,9 @@ nothing of sequences, sessions, queues or text. Two backends keep the same law, 
 contract tests: `mlx_backend.MlxBackend` and the deterministic `fake.FakeBackend`. An engine
 (`runner.EngineThread`) gives a backend its thread.
 
-A step is carried out in this order: `drops`, `starts`, `feeds`. An error that belongs to one feed
-is a `FeedFailed` and harms nobody else; any other exception ends the engine thread.
+A step is carried out in this order: `exports`, `drops`, `starts`, `loads`, `feeds`. An error that
+belongs to one feed is a `FeedFailed` and harms nobody else; any other exception ends the engine
+thread.
 
 A plan may be submitted before the output of the one before it is known: a feed can stand for "the
 token drawn last", so that the device never waits for the loop. If that draw failed, so does it.
@@ -14,12 +15,13 @@ token drawn last", so that the device never waits for the loop. If that draw fai
 
 from collections.abc import Callable
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from semantic_actors.domain.ids import CacheId, TokenIds
 from semantic_actors.domain.request import Sampling
+from semantic_actors.kv.layout import Layout, Rows
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -59,13 +61,35 @@ class Feed(msgspec.Struct, frozen=True):
         return len(self.tokens) or 1
 
 
+class Export(msgspec.Struct, frozen=True):
+    """Copy out rows `start..stop` of `cache`, as they were before this step."""
+
+    cache: CacheId
+    start: int
+    stop: int
+
+
+class Load(msgspec.Struct, frozen=True):
+    """Append tokens `position..stop` to `cache` by their keys and values.
+
+    `rows` hold them without a gap; what lies before or after is left out.
+    """
+
+    cache: CacheId
+    position: int
+    stop: int
+    rows: tuple[Rows, ...]
+
+
 class Plan(msgspec.Struct, frozen=True):
-    """One step. At most one feed per cache; `drops` frees caches."""
+    """One step. At most one feed or load per cache; `drops` frees caches."""
 
     step: int
     drops: tuple[CacheId, ...] = ()
     starts: tuple[Start, ...] = ()
     feeds: tuple[Feed, ...] = ()
+    loads: tuple[Load, ...] = ()
+    exports: tuple[Export, ...] = ()
 
 
 class TokenLogprobs(msgspec.Struct, frozen=True):
@@ -105,11 +129,16 @@ class FeedFailed(msgspec.Struct, frozen=True):
 
 
 class StepOutput(msgspec.Struct, frozen=True):
-    """What a step did, one result per feed in plan order. `seconds` is its duration."""
+    """What a step did: one result per feed, load and export, in plan order.
+
+    `exported` are buffers, as in `Rows`. `seconds` is its duration.
+    """
 
     step: int
     results: tuple[Fed | FeedFailed, ...]
     seconds: float
+    loaded: tuple[Fed, ...] = ()
+    exported: tuple[Any, ...] = ()
 
 
 class EngineDied(msgspec.Struct, frozen=True):
@@ -146,6 +175,9 @@ class ModelInfo(msgspec.Struct, frozen=True):
     `context` is the largest number of tokens a sequence may hold. `folder` holds the model's files,
     its tokenizer among them; empty for one that has none. `notes` says what loading
     decided (weights dequantized, BLAS found), one sentence each, for the log and `doctor`.
+
+    Rows of its caches can be exported and loaded if it has a `layout`. They mean something only to
+    who has the same `identity`: weights, configuration, adapter, and how they are computed with.
     """
 
     name: str
@@ -157,6 +189,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     device: str
     folder: str = ""
     notes: tuple[str, ...] = ()
+    identity: str = ""
+    layout: Layout | None = None
 
 
 Collect = Callable[[], StepOutput]

@@ -1,17 +1,22 @@
 """Drives a backend one small plan at a time."""
 
+from itertools import pairwise
+
 from semantic_actors.domain.ids import CacheId, TokenIds
 from semantic_actors.domain.request import Sampling
 from semantic_actors.engine.protocol import (
     Backend,
     EngineDied,
+    Export,
     Fed,
     Feed,
     FeedFailed,
+    Load,
     Plan,
     Start,
     StepOutput,
 )
+from semantic_actors.kv.layout import Rows
 
 
 def tokens_of(output: StepOutput | EngineDied) -> list[int | None]:
@@ -58,6 +63,23 @@ class Driver:
         [result] = self.step({cache: tokens}, sampling)
         assert isinstance(result, Fed), result
         return result
+
+    def export(self, cache: CacheId, start: int, stop: int) -> tuple[Rows, ...]:
+        """Copy rows out, a block at a time."""
+        borders = [start, *range((start // 256 + 1) * 256, stop, 256), stop]
+        exports = tuple(Export(cache, low, high) for low, high in pairwise(borders))
+        output = self.backend.launch(Plan(1, exports=exports))()
+        return tuple(
+            Rows(one.start, one.stop, bytes(memoryview(data)))
+            for one, data in zip(exports, output.exported, strict=True)
+        )
+
+    def load(self, cache: CacheId, rows: tuple[Rows, ...], stop: int) -> Fed:
+        """Append rows to a cache."""
+        load = Load(cache, self.positions[cache], stop, rows)
+        [loaded] = self.backend.launch(Plan(1, loads=(load,)))().loaded
+        self.positions[cache] = stop
+        return loaded
 
     def token(self, cache: CacheId, tokens: TokenIds, sampling: Sampling) -> int:
         """Feed one cache and draw."""

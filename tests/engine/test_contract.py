@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from semantic_actors.domain.ids import CacheId, TokenIds
 from semantic_actors.domain.request import GREEDY, Sampling
 from semantic_actors.engine import BrokenLaw, FakeBackend, Fed, Feed, Plan, Start
-from semantic_actors.engine.protocol import Backend
+from semantic_actors.engine.protocol import Backend, Export, Load
+from semantic_actors.kv.layout import Rows
 from tests.engine import tiny
 from tests.engine.driver import Driver
 
@@ -66,6 +67,17 @@ BROKEN = {
     "keep of nothing": Plan(1, starts=(Start(B, None, 1),)),
     "keep too much": Plan(1, starts=(Start(B, A, 41),)),
     "keep less than nothing": Plan(1, starts=(Start(B, A, -1),)),
+    "export unknown": Plan(1, exports=(Export(B, 0, 1),)),
+    "export beyond the end": Plan(1, exports=(Export(A, 0, 41),)),
+    "export nothing": Plan(1, exports=(Export(A, 3, 3),)),
+    "load unknown": Plan(1, loads=(Load(B, 0, 1, (Rows(0, 1, b""),)),)),
+    "load elsewhere": Plan(1, loads=(Load(A, 39, 41, (Rows(39, 41, b""),)),)),
+    "load with a gap": Plan(1, loads=(Load(A, 40, 42, (Rows(41, 42, b""),)),)),
+    "load too little": Plan(1, loads=(Load(A, 40, 42, (Rows(40, 41, b""),)),)),
+    "load past the context": Plan(1, loads=(Load(A, 40, 513, (Rows(40, 513, b""),)),)),
+    "load and feed": Plan(
+        1, loads=(Load(A, 40, 41, (Rows(40, 41, b""),)),), feeds=(Feed(A, 40, (1,)),)
+    ),
     "feed unknown": Plan(1, feeds=(Feed(B, 0, (1,)),)),
     "feed dropped": Plan(1, drops=(A,), feeds=(Feed(A, 40, (1,)),)),
     "feed twice": Plan(1, feeds=(Feed(A, 40, (1,)), Feed(A, 41, (1,)))),
@@ -190,6 +202,60 @@ def test_a_cut_forgets(cuttable: Backend, keep: int, take: bool) -> None:  # noq
 
     expected = driver.answer(driver.new(), head[:keep] + tail, 3, GREEDY)
     assert expected == driver.answer(cut, tail, 3, GREEDY)
+
+
+@pytest.mark.parametrize(("copied", "stop"), [(300, 300), (300, 297), (1, 1), (256, 256)])
+def test_loaded_rows_are_what_was_fed(cuttable: Backend, copied: int, stop: int) -> None:
+    """A cache made of another's rows goes on as that one does, wherever its rows end."""
+    cuttable.reset()
+    driver = Driver(cuttable)
+    head, tail = tiny.words(6, 300), tiny.words(7, 30)
+    source, kept = driver.new(), driver.new()
+    driver.feed(source, head)
+
+    rows = driver.export(source, 0, copied)
+    loaded = driver.load(kept, rows, stop)
+
+    expected = driver.answer(driver.new(source, stop), tail, 3, GREEDY)
+    assert expected == driver.answer(kept, tail, 3, GREEDY)
+    assert loaded.floor == 0
+    assert loaded.size_bytes <= driver.backend.info.footprint.size_bytes(stop)
+
+
+def test_rows_are_loaded_behind_others(cuttable: Backend) -> None:
+    """Rows may begin before the end of the cache that they go on from, and come in parts."""
+    cuttable.reset()
+    driver = Driver(cuttable)
+    head, tail = tiny.words(6, 300), tiny.words(7, 30)
+    source, kept = driver.new(), driver.new()
+    driver.feed(source, head)
+    driver.feed(kept, head[:90])
+
+    rows = driver.export(source, 0, 300)
+    driver.load(kept, rows[:1], 200)
+    driver.load(kept, rows, 300)
+
+    expected = driver.answer(source, tail, 3, GREEDY)
+    assert expected == driver.answer(kept, tail, 3, GREEDY)
+
+
+def test_rows_of_a_group_are_exported(cuttable: Backend) -> None:
+    """Sequences that decode together are exported while they do, each with rows of its own."""
+    cuttable.reset()
+    driver = Driver(cuttable)
+    heads = [tiny.words(6, 40), tiny.words(7, 37)]
+    pair = [driver.new(), driver.new()]
+    driver.step(dict(zip(pair, heads, strict=True)))
+    for token in (1, 2, 3):
+        driver.step(dict.fromkeys(pair, (token,)))
+
+    exported = [driver.export(cache, 0, driver.positions[cache]) for cache in pair]
+
+    for cache, head, rows in zip(pair, heads, exported, strict=True):
+        kept = driver.new()
+        driver.load(kept, rows, len(head) + 3)
+        alone = driver.token(driver.new(), (*head, 1, 2, 3, 9), GREEDY)
+        assert [alone] * 2 == [driver.token(one, (9,), GREEDY) for one in (kept, cache)]
 
 
 def test_a_seed_and_a_position_decide(driver: Driver) -> None:

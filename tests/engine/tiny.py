@@ -56,6 +56,7 @@ def backend(family: str, context: int = 4096) -> mlx_backend.MlxBackend:
             device="cpu",
             folder="",
             notes=(),
+            identity=family,
         )
     )
 

@@ -44,6 +44,16 @@ class Group:
         kept = (stack for stack in self.stacks if isinstance(stack, stacks.StateStack))
         return [array for stack in kept for array in stack.arrays]
 
+    def rows(self, past: Past, start: int, stop: int) -> list[mx.array]:
+        """As `Past.rows`, of one of its own."""
+        row = self.pasts.index(past)
+        return [
+            array
+            for stack in self.stacks
+            if isinstance(stack, stacks.AttentionStack)
+            for array in stack.slice(row, past.length, start, stop)
+        ]
+
     def fits(self, length: int, most_tokens: float) -> bool:
         """Whether a sequence of that length may be a row."""
         longest = max(length, self.longest)

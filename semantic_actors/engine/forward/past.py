@@ -32,6 +32,12 @@ class Past:
             self.group.give_back([self])
         return self.layers
 
+    def rows(self, start: int, stop: int) -> list[mx.array]:
+        """Keys and values of some tokens, `(heads, tokens, width)` each; plain attention only."""
+        if self.group is not None:
+            return self.group.rows(self, start, stop)
+        return [array[0, :, start:stop] for array in caches.arrays(self.members)]
+
     def size_bytes(self) -> int:
         """Bytes its arrays occupy, or its share of a group's."""
         total = sum(array.nbytes for array in self.arrays())

@@ -79,6 +79,11 @@ class AttentionStack:
         )
         return keys, values
 
+    def slice(self, row: int, length: int, start: int, stop: int) -> list[mx.array]:
+        """Keys and values of some tokens of a row of `length`, `(heads, tokens, width)` each."""
+        first = self._end - length
+        return [array[row, :, first + start : first + stop] for array in self._arrays]
+
     def give(self, row: int, member: caches.Layer, length: int) -> None:
         """Fill `member` with a copy of a row of `length` tokens."""
         if not self._arrays:

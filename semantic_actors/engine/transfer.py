@@ -1,0 +1,69 @@
+"""Rows of a cache as raw bytes, out of the engine and back into it.
+
+Bytes leave as one contiguous array that the engine has evaluated, and are read by others without a
+copy. They come in layer by layer: what makes an array of a buffer holds the interpreter meanwhile.
+"""
+
+from typing import Any, Final
+
+import mlx.core as mx
+import numpy as np
+from mlx_lm.models import cache as mlx_lm_cache
+
+from semantic_actors.engine.forward import Past
+from semantic_actors.kv.layout import Layout, Part, Rows
+
+_stock: Any = mlx_lm_cache
+
+_NAMES: Final = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16"}
+_READ_AS: Final = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+
+
+def layout(past: Past) -> Layout | None:
+    """Describe the rows of a filled cache; None unless all of it is keys and values of all tokens.
+
+    A part's name begins with the number of the member it belongs to.
+    """
+    parts = []
+    for number, member in enumerate(past.members):
+        if type(member) is not _stock.KVCache:
+            return None
+        for name in ("keys", "values") if member.keys is not None else ():
+            array = getattr(member, name)
+            if array.dtype not in _NAMES:
+                return None
+            _, heads, _, width = array.shape
+            parts.append(Part(f"{number}.{name}", _NAMES[array.dtype], heads, width))
+    return Layout(tuple(parts)) if parts else None
+
+
+def export(past: Past, start: int, stop: int) -> mx.array:
+    """Copy rows into one array of bytes; lazy."""
+    rows = past.rows(start, stop)
+    return mx.concatenate([mx.contiguous(part).reshape(-1).view(mx.uint8) for part in rows])
+
+
+def load(past: Past, shape: Layout, rows: Rows, start: int, stop: int) -> None:
+    """Append those of `rows` that are among `start..stop` of the path; lazy."""
+    wanted = slice(max(start, rows.start) - rows.start, min(stop, rows.stop) - rows.start)
+    count, offset = rows.stop - rows.start, 0
+    taken: dict[int, list[mx.array]] = {}
+    for part in shape.parts:
+        piece = _array(part, rows.data, offset, count)[None, :, wanted]
+        taken.setdefault(int(part.name.partition(".")[0]), []).append(piece)
+        offset += part.row_bytes * count
+    for number, (keys, values) in taken.items():
+        past.members[number].update_and_fetch(keys, values)
+    past.length += wanted.stop - wanted.start
+
+
+def _array(part: Part, data: Any, offset: int, rows: int) -> mx.array:
+    size = part.heads * rows * part.width
+    flat = np.frombuffer(data, _READ_AS[part.dtype], size, offset)
+    array = mx.array(flat.reshape(part.heads, rows, part.width))
+    return array.view(mx.bfloat16) if part.dtype == "BF16" else array
+
+
+def check(shape: Layout, rows: Rows) -> bool:
+    """Whether a buffer is as long as its rows say."""
+    return memoryview(rows.data).nbytes == shape.row_bytes * (rows.stop - rows.start)
