@@ -3,6 +3,7 @@
     refuse   at once         new work gets 503, readiness is gone
     finish   until 0.4 of it running answers may end
     cut      until 0.7 of it every other stream gets its last event, with the reason
+    keep     until 0.9 of it what caches hold goes to the store
     stop     the rest        the tree, in reverse order of start
 
 A second signal jumps to `cut`.
@@ -14,10 +15,13 @@ from typing import Any
 
 import structlog
 
+from semantic_actors.actors import ActorError
 from semantic_actors.daemon.tree import House
+from semantic_actors.scheduling import Flush
 
 FINISH_SHARE = 0.4
 CUT_SHARE = 0.7
+KEEP_SHARE = 0.9
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +39,18 @@ async def drain(house: House, budget_s: float, hasten: asyncio.Event) -> float:
         log.info("streams_cut")
         house.directory.cut()
         await _either(house.server.quiet(), None, began + CUT_SHARE * budget_s)
+    await _keep(house, began + KEEP_SHARE * budget_s)
     house.root.drain(began + budget_s)
     return began + budget_s
+
+
+async def _keep(house: House, deadline: float) -> None:
+    """Wait until the store has all that is worth keeping; what it has not by then is lost."""
+    left = deadline - asyncio.get_running_loop().time()
+    try:
+        await house.scheduler.ask(Flush(), timeout=max(0.01, left))
+    except ActorError as error:
+        log.warning("not_all_kept", reason=str(error))
 
 
 async def _either(

@@ -62,8 +62,3 @@ def _array(part: Part, data: Any, offset: int, rows: int) -> mx.array:
     flat = np.frombuffer(data, _READ_AS[part.dtype], size, offset)
     array = mx.array(flat.reshape(part.heads, rows, part.width))
     return array.view(mx.bfloat16) if part.dtype == "BF16" else array
-
-
-def check(shape: Layout, rows: Rows) -> bool:
-    """Whether a buffer is as long as its rows say."""
-    return memoryview(rows.data).nbytes == shape.row_bytes * (rows.stop - rows.start)

@@ -22,6 +22,18 @@ class Part(msgspec.Struct, frozen=True):
         return self.heads * self.width * DTYPE_BYTES[self.dtype]
 
 
+class Rows(msgspec.Struct, frozen=True):
+    """Keys and values of rows `start..stop` of a path, as raw bytes in the order of the `Layout`.
+
+    They never cross the border of a block.
+    """
+
+    start: int
+    stop: int
+    data: Any
+    """Anything with a contiguous buffer; whoever gets it must not write to it."""
+
+
 class Layout(msgspec.Struct, frozen=True):
     """All parts of a cache, in the order in which their bytes follow each other.
 
@@ -35,14 +47,6 @@ class Layout(msgspec.Struct, frozen=True):
         """Bytes of one token in all parts."""
         return sum(part.row_bytes for part in self.parts)
 
-
-class Rows(msgspec.Struct, frozen=True):
-    """Keys and values of rows `start..stop` of a path, as raw bytes in the order of the `Layout`.
-
-    They never cross the border of a block.
-    """
-
-    start: int
-    stop: int
-    data: Any
-    """Anything with a contiguous buffer; whoever gets it must not write to it."""
+    def holds(self, rows: Rows) -> bool:
+        """Whether a buffer is as long as its rows say."""
+        return memoryview(rows.data).nbytes == self.row_bytes * (rows.stop - rows.start)

@@ -19,7 +19,10 @@ from semantic_actors.kv.prefix import common_prefix
 
 @dataclass(slots=True)
 class Entry:
-    """One cache. `floor` is the shortest prefix it can be cut back to."""
+    """One cache. `floor` is the shortest prefix it can be cut back to.
+
+    The first `saved` of its tokens are in the store, or on their way there.
+    """
 
     cache: CacheId
     principal: Principal
@@ -28,6 +31,7 @@ class Entry:
     size_bytes: int = 0
     reserved_bytes: int = 0
     pinned: bool = False
+    saved: int = 0
 
     @property
     def charged_bytes(self) -> int:
@@ -59,6 +63,9 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __contains__(self, cache: CacheId) -> bool:
+        return cache in self._entries
 
     def __getitem__(self, cache: CacheId) -> Entry:
         return self._entries[cache]
@@ -113,6 +120,7 @@ class Pool:
         assert origin.floor <= keep <= len(origin.tokens), (origin.floor, keep)
         entry = self.open(cache, origin.principal, reserved_bytes=reserved_bytes)
         entry.tokens = origin.tokens[:keep]
+        entry.saved = min(origin.saved, keep)
         return entry
 
     def take(self, source: CacheId, cache: CacheId, keep: int, *, reserved_bytes: int) -> Entry:
@@ -159,6 +167,7 @@ class Pool:
         for entry in self._entries.values():
             assert entry.pinned or 0 <= entry.floor <= len(entry.tokens), entry.cache
             assert entry.pinned or entry.reserved_bytes == 0, entry.cache
+            assert 0 <= entry.saved <= len(entry.tokens), entry.cache
 
 
 def _may_beat(keep: int, held: Sequence[int], wanted: Sequence[int]) -> bool:

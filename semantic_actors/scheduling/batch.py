@@ -26,14 +26,18 @@ from semantic_actors.engine.protocol import (
     Feed,
     FeedFailed,
     Footprint,
+    Load,
     Plan,
     Start,
     StepOutput,
 )
 from semantic_actors.kv import Pool
+from semantic_actors.kv.layout import Layout, Rows
+from semantic_actors.scheduling import keeping, restoring
 from semantic_actors.scheduling.admission import check
+from semantic_actors.scheduling.keeping import Keeping, Outgoing
 from semantic_actors.scheduling.notices import AdmittedNotice, FailedNotice, Notice, TokenNotice
-from semantic_actors.scheduling.pace import Load, Pace
+from semantic_actors.scheduling.pace import Pace, Work
 from semantic_actors.scheduling.plan import Admission, Decision, View, plan
 from semantic_actors.scheduling.sequence import Sequence, SequenceFinish
 
@@ -47,7 +51,8 @@ class BatchLimits(msgspec.Struct, frozen=True):
     """Bounds of the batch loop. `context` in tokens per sequence, `vocabulary` in ids.
 
     `prefill_tokens` is the most that a step feeds of prompts, and what every step feeds where there
-    is no `inter_token_target_s`, the seconds between two tokens of a stream.
+    is no `inter_token_target_s`, the seconds between two tokens of a stream. No more than
+    `dirty_bytes` are on their way to the store at a time.
     """
 
     vocabulary: int
@@ -56,6 +61,7 @@ class BatchLimits(msgspec.Struct, frozen=True):
     max_waiting: int
     prefill_tokens: int
     inter_token_target_s: float = inf
+    dirty_bytes: int = 256 << 20
 
 
 class TruthBroken(SemanticActorsError):
@@ -74,22 +80,29 @@ class _Flight:
 
     step: int
     feeds: list[tuple[Sequence, Feed]]
-    load: Load
+    loads: list[tuple[Sequence, Load]]
+    outgoing: list[Outgoing]
+    work: Work
 
 
 class Batch:
     """Owns every sequence and the pool of one epoch."""
 
-    def __init__(self, pool: Pool, footprint: Footprint, limits: BatchLimits) -> None:
+    def __init__(
+        self, pool: Pool, footprint: Footprint, limits: BatchLimits, layout: Layout | None = None
+    ) -> None:
         self.pool = pool
+        self.keeping = Keeping(pool, layout.row_bytes if layout else 0, limits.dirty_bytes)
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.parked = 0
         self.following = 0
         self.fed_total = 0
+        self.restored_total = 0
         self.pace = Pace(limits.inter_token_target_s, limits.prefill_tokens)
         self._footprint = footprint
         self._limits = limits
+        self._layout = layout
         self._steps = itertools.count(1)
         self._flights: deque[_Flight] = deque()
         self._drops: list[CacheId] = []
@@ -104,11 +117,12 @@ class Batch:
         """Whether the next step may be planned.
 
         Not behind one that feeds a prompt: it is long enough for the engine not to wait, and so
-        long that who comes meanwhile would wait for two.
+        long that who comes meanwhile would wait for two. Nor behind one that feeds nobody.
         """
         if not self._flights:
             return True
-        return len(self._flights) < FLIGHTS and self._flights[-1].load.prefill_tokens == 0
+        last = self._flights[-1].work
+        return len(self._flights) < FLIGHTS and last.decode_rows > 0 and last.prefill_tokens == 0
 
     @property
     def vacancies(self) -> int:
@@ -150,11 +164,10 @@ class Batch:
         """Decide and record the next step; None if there is nothing to do."""
         assert self.ready, "too many steps are under way"
         decision = plan(self._view())
+        outgoing = self.keeping.choose(_cache(one) for one in self.running if one.keep)
         self.parked = len(decision.parked)
         self.following = decision.following
-        self._drops += decision.evicted
-        for cache in decision.evicted:
-            self.pool.drop(cache)
+        self._drop(*decision.evicted)
         notices = list(self._exhaust(decision))
         self._preempt(decision)
         for grant in decision.granted:
@@ -163,22 +176,45 @@ class Batch:
             self.pool.reserve(_cache(sequence), self._footprint.size_bytes(grant.tokens))
         self._follow(decision)
         starts = tuple(self._admit(admission) for admission in decision.admitted)
-        notices += [
-            AdmittedNotice(a.sequence, self._find(a.sequence).cached) for a in decision.admitted
-        ]
+        notices += [self._begun(admission) for admission in decision.admitted]
         fed = [(self._find(share.sequence), share.tokens) for share in decision.shares]
-        return self._plan(starts, fed), notices
+        return self._plan(starts, fed, outgoing), notices
 
     def apply(self, output: StepOutput) -> list[Notice]:
         """Record what the engine did."""
         flight = self._flights.popleft()
         assert output.step == flight.step, (output.step, flight.step)
         assert len(output.results) == len(flight.feeds), "the engine left feeds unanswered"
-        self.pace.observe(flight.load, output.seconds)
+        if not flight.loads and not flight.outgoing:
+            self.pace.observe(flight.work, output.seconds)
         self.fed_total += sum(feed.count for _, feed in flight.feeds)
         answered = zip(flight.feeds, output.results, strict=True)
-        notices = (self._apply(sequence, feed, result) for (sequence, feed), result in answered)
+        notices = [self._apply(sequence, feed, result) for (sequence, feed), result in answered]
+        loaded = zip(flight.loads, output.loaded, strict=True)
+        notices += [self._loaded(sequence, load, result) for (sequence, load), result in loaded]
+        notices += keeping.notices(flight.outgoing, output.exported)
         return [notice for notice in notices if notice is not None]
+
+    def store_lost(self) -> list[Notice]:
+        """Record that the store will not answer any more what it was asked."""
+        self.keeping.abandon()
+        asked = [one.restoring.fetch for one in self.running if one.restoring]
+        return [notice for fetch in asked for notice in self.fetched(fetch, ())]
+
+    def looked_up(self, sequence: SequenceId, stored: int) -> None:
+        """Record how much of a waiting sequence is in the store."""
+        for one in self.waiting:
+            if one.id == sequence:
+                one.stored = stored
+
+    def fetched(self, fetch: int, rows: tuple[Rows, ...]) -> list[Notice]:
+        """Take rows that the store was asked for; those that come too late are ignored."""
+        waiting = (one for one in self.running if one.restoring and one.restoring.fetch == fetch)
+        found = next(waiting, None)
+        if found is None or found.leaving or self._layout is None:
+            return []
+        more = restoring.arrived(found, rows, self._layout)
+        return [one for one in (more, self._restored(found)) if one is not None]
 
     def check_integrity(self) -> None:
         """Raise `AssertionError` where the books do not add up."""
@@ -218,8 +254,7 @@ class Batch:
     def _preempt(self, decision: Decision) -> None:
         for sequence in map(self._find, decision.preempted):
             self.running.remove(sequence)
-            self.pool.drop(_cache(sequence))
-            self._drops.append(_cache(sequence))
+            self._drop(_cache(sequence))
             sequence.restart(None)
             self.waiting.appendleft(sequence)
 
@@ -234,19 +269,42 @@ class Batch:
         if match is None:
             self.pool.open(cache, sequence.principal, reserved_bytes=reserved)
             return Start(cache, room=len(sequence.tokens))
+        if admission.take:
+            self.keeping.forget(match.cache, lost=False)
         move = self.pool.take if admission.take else self.pool.copy
         move(match.cache, cache, match.keep, reserved_bytes=reserved)
         return Start(cache, match.cache, match.keep, admission.take, room=len(sequence.tokens))
 
-    def _plan(self, starts: tuple[Start, ...], fed: list[tuple[Sequence, int]]) -> Plan | None:
+    def _begun(self, admission: Admission) -> Notice:
+        """Say that a sequence runs; one that is restored first is told about when it has been."""
+        sequence = self._find(admission.sequence)
+        if admission.restored and self._layout is not None:
+            return restoring.begin(sequence, admission.restored, self._layout.row_bytes)
+        return AdmittedNotice(sequence.id, sequence.cached)
+
+    def _plan(
+        self,
+        starts: tuple[Start, ...],
+        fed: list[tuple[Sequence, int]],
+        outgoing: list[Outgoing],
+    ) -> Plan | None:
         drops, self._drops = tuple(self._drops), []
-        if not drops and not fed:
+        loads = [(one, load) for one in self.running if (load := restoring.load(one)) is not None]
+        if not (drops or starts or fed or loads or outgoing):
             return None
         step = next(self._steps)
         feeds = [(sequence, sequence.feed(count)) for sequence, count in fed]
         self._look_ahead(sequence for sequence, _ in fed)
-        self._flights.append(_Flight(step, feeds, Load.of(feed for _, feed in feeds)))
-        return Plan(step, drops, starts, tuple(feed for _, feed in feeds))
+        work = Work.of(feed for _, feed in feeds)
+        self._flights.append(_Flight(step, feeds, loads, outgoing, work))
+        return Plan(
+            step,
+            drops,
+            starts,
+            tuple(feed for _, feed in feeds),
+            tuple(load for _, load in loads),
+            tuple(export for one in outgoing for export in one.exports),
+        )
 
     def _apply(self, sequence: Sequence, feed: Feed, result: Fed | FeedFailed) -> Notice | None:
         sequence.flights -= 1
@@ -262,6 +320,23 @@ class Batch:
         if sequence.leaving or finish is not None:
             self._leave(sequence)
         return None if silent else TokenNotice(sequence.id, result.token, finish)
+
+    def _loaded(self, sequence: Sequence, load: Load, result: Fed) -> Notice | None:
+        sequence.flights -= 1
+        sequence.fed = load.stop
+        tokens = tuple(sequence.tokens[load.position : load.stop])
+        self.pool.grow(result.cache, tokens, size_bytes=result.size_bytes, floor=result.floor)
+        self.pool[result.cache].saved = load.stop
+        self.restored_total += load.stop - load.position
+        if sequence.leaving:
+            self._leave(sequence)
+        return self._restored(sequence)
+
+    def _restored(self, sequence: Sequence) -> Notice | None:
+        """Say that a sequence goes on by itself, once it does."""
+        if sequence.leaving or not restoring.done(sequence):
+            return None
+        return AdmittedNotice(sequence.id, sequence.cached)
 
     def _look_ahead(self, fed: Iterable[Sequence]) -> None:
         """Let nobody copy a cache that can no longer be cut to what is known to be in it."""
@@ -298,7 +373,13 @@ class Batch:
         cache = _cache(sequence)
         if sequence.keep and self.pool[cache].tokens:
             self.pool.release(cache)
+            self.keeping.ended(cache)
         else:
+            self._drop(cache)
+
+    def _drop(self, *caches: CacheId) -> None:
+        for cache in caches:
+            self.keeping.forget(cache)
             self.pool.drop(cache)
             self._drops.append(cache)
 

@@ -9,6 +9,7 @@ from semantic_actors.domain.errors import Rejected
 from semantic_actors.domain.ids import Principal, SequenceId, TokenIds
 from semantic_actors.domain.request import Sampling
 from semantic_actors.engine.protocol import StepOutput
+from semantic_actors.persistence.messages import Fetched, Saved
 from semantic_actors.scheduling.sequence import SequenceFinish
 from semantic_actors.scheduling.snapshot import Snapshot
 
@@ -82,6 +83,26 @@ class Probe(Request[None], frozen=True):
     control: ClassVar[bool] = True
 
 
+class Flush(Request[None], frozen=True):
+    """Ask for the moment when nothing runs and all that is to be kept is in the store."""
+
+    control: ClassVar[bool] = True
+
+
+class LookedUp(Message, frozen=True):
+    """The store has the first `stored` tokens of a sequence that waits."""
+
+    control: ClassVar[bool] = True
+    sequence: SequenceId
+    stored: int
+
+
+class StoreRestarted(Message, frozen=True):
+    """The store was restarted, and has forgotten what it was asked."""
+
+    control: ClassVar[bool] = True
+
+
 class Accepted(Message, frozen=True):
     """The sequence is in the queue."""
 
@@ -122,5 +143,18 @@ class SequenceFailed(Message, frozen=True):
     reason: str
 
 
-SchedulerMessage = Submit | Abort | StepDone | EngineLost | AskVacancies | Inspect | Probe
+SchedulerMessage = (
+    Submit
+    | Abort
+    | StepDone
+    | EngineLost
+    | AskVacancies
+    | Inspect
+    | Probe
+    | Flush
+    | LookedUp
+    | Fetched
+    | Saved
+    | StoreRestarted
+)
 SubscriberMessage = Accepted | Refused | Admitted | Generated | SequenceFailed

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 import msgspec
 
-from semantic_actors.domain.ids import SequenceId
+from semantic_actors.domain.ids import Principal, SequenceId, TokenIds
+from semantic_actors.kv.layout import Rows
 from semantic_actors.scheduling.sequence import SequenceFinish
 
 
@@ -37,4 +38,23 @@ class FailedNotice(msgspec.Struct, frozen=True):
     last: ClassVar[bool] = True
 
 
-Notice = AdmittedNotice | TokenNotice | FailedNotice
+class FetchNotice(msgspec.Struct, frozen=True):
+    """Rows `start..stop` of a path are in the store, and wanted."""
+
+    fetch: int
+    principal: Principal
+    tokens: TokenIds
+    start: int
+    stop: int
+
+
+class SaveNotice(msgspec.Struct, frozen=True):
+    """Rows of a path were copied out of the engine, and are to be stored."""
+
+    save: int
+    principal: Principal
+    tokens: TokenIds
+    rows: tuple[Rows, ...]
+
+
+Notice = AdmittedNotice | TokenNotice | FailedNotice | FetchNotice | SaveNotice

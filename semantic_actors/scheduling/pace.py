@@ -38,7 +38,7 @@ CHUNKS_REMEMBERED: Final = 3
 DECODES_REMEMBERED: Final = 32
 
 
-class Load(msgspec.Struct, frozen=True):
+class Work(msgspec.Struct, frozen=True):
     """What a step feeds: so many prompt tokens, `depth` tokens deep on average, and decode rows."""
 
     prefill_tokens: int
@@ -46,7 +46,7 @@ class Load(msgspec.Struct, frozen=True):
     depth: float = 0.0
 
     @classmethod
-    def of(cls, feeds: Iterable[Feed]) -> "Load":
+    def of(cls, feeds: Iterable[Feed]) -> "Work":
         """Add up the feeds of a plan."""
         tokens = rows = weight = 0
         for feed in feeds:
@@ -85,7 +85,7 @@ class Pace:
         self._chunks: deque[_Chunk] = deque(maxlen=CHUNKS_REMEMBERED)
         self._decodes: deque[tuple[int, float]] = deque(maxlen=DECODES_REMEMBERED)
 
-    def observe(self, load: Load, seconds: float) -> None:
+    def observe(self, load: Work, seconds: float) -> None:
         """Learn from a step that has ended."""
         if load.prefill_tokens >= LEAST_TOKENS:
             cost = max(0.0, seconds - self._without_prompt(load.decode_rows) / 2)
@@ -95,7 +95,7 @@ class Pace:
             self._decodes.append((load.decode_rows, seconds))
 
     def budget(self, decode_rows: int, depth: float = 0.0) -> int:
-        """Prompt tokens for a step with so many decode rows; `depth` as in `Load`.
+        """Prompt tokens for a step with so many decode rows; `depth` as in `Work`.
 
         At first little, and never more than twice what was tried lately: what lies beyond is not
         known, and the first rows may have come for nothing beside the decoding ones.

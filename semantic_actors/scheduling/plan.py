@@ -12,6 +12,9 @@ and still cannot grow is *exhausted*: the pool is its context, and it is full.
 Suspects (they were running when an engine died) are admitted one at a time: the next when the last
 has drawn a token. So the one that kills engines dies alone; who was there most often goes first.
 
+What the store has of a sequence and no cache has is restored before it is fed (`restoring`); who is
+being looked up is passed by those behind, too.
+
 A waiting sequence whose prefix is being computed right now follows the one that does (`sharing`):
 it stays in the queue, and is passed by those behind it.
 
@@ -30,6 +33,7 @@ from semantic_actors.kv import Match, Pool
 from semantic_actors.scheduling.admission import reservation
 from semantic_actors.scheduling.ledger import Ledger
 from semantic_actors.scheduling.pace import Pace, share_prefill
+from semantic_actors.scheduling.restoring import LEAST_TOKENS
 from semantic_actors.scheduling.sequence import Following, Sequence
 from semantic_actors.scheduling.sharing import Leaders
 
@@ -66,12 +70,16 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """A waiting sequence starts, on the first `match.keep` tokens of another cache if any."""
+    """A waiting sequence starts, on the first `match.keep` tokens of another cache if any.
+
+    Its tokens up to `restored` come from the store, if that is not 0.
+    """
 
     sequence: SequenceId
     tokens: int
     match: Match | None = None
     take: bool = False
+    restored: int = 0
 
 
 class Follower(msgspec.Struct, frozen=True):
@@ -114,7 +122,7 @@ def plan(view: View) -> Decision:
     if view.room > 0 and not stuck:
         queue.serve(view.room)
     out = {*growth.parked, *growth.preempted, *growth.exhausted}
-    moving = [(one, one.planned) for one in view.running if one.id not in out]
+    moving = [(one, one.planned) for one in view.running if one.id not in out and one.moving]
     return msgspec.structs.replace(
         growth,
         evicted=tuple(ledger.evicted),
@@ -188,12 +196,15 @@ class _Queue:
         for sequence in self._view.waiting:
             if len(self.admitted) == room or (sequence.deaths and suspected):
                 return
+            if sequence.stored is None:
+                continue
             if self._leaders.keep(sequence):
                 self.following += 1
                 continue
             if len(self.admitted) + len(self.followers) == LOOKS or not self._start(sequence):
                 return
-            suspected = suspected or any(one.deaths for one, _ in self.moving[-1:])
+            begun = [one.sequence for one in self.admitted[-1:]]
+            suspected = suspected or (sequence.deaths > 0 and sequence.id in begun)
 
     def _start(self, sequence: Sequence) -> bool:
         """Admit a sequence, or have it follow another; False if there is no memory for it."""
@@ -212,10 +223,18 @@ class _Queue:
             self.following += 1
         else:
             take = _claim(need, match, ledger)
-            self.admitted.append(Admission(sequence.id, tokens, match, take))
-            self.moving.append((sequence, found))
+            restored = _restored(sequence, found)
+            self.admitted.append(Admission(sequence.id, tokens, match, take, restored))
+            if not restored:
+                self.moving.append((sequence, found))
             self._leaders.add(sequence, found)
         return True
+
+
+def _restored(sequence: Sequence, found: int) -> int:
+    """Tokens up to which it is worth while to ask the store, if `found` are in a cache."""
+    stored = min(sequence.stored or 0, len(sequence.tokens) - 1)
+    return stored if stored - found >= LEAST_TOKENS else 0
 
 
 def _claim(need: int, match: Match | None, ledger: Ledger) -> bool:

@@ -12,16 +12,24 @@ import asyncio
 import itertools
 import math
 from collections.abc import Callable
-from typing import assert_never
+from typing import Any, assert_never
 
 import structlog
 
-from semantic_actors.actors import Actor, ActorStopped, Deferred
+from semantic_actors.actors import Actor, ActorRef, ActorStopped, Deferred, MailboxFull
 from semantic_actors.domain.errors import Rejected, SemanticActorsError
 from semantic_actors.domain.ids import LOCAL, SequenceId
 from semantic_actors.domain.request import GREEDY
 from semantic_actors.engine.protocol import Engine, EngineDied, StepOutput
 from semantic_actors.kv import Pool
+from semantic_actors.persistence.messages import (
+    Fetch,
+    Fetched,
+    LookUp,
+    Save,
+    Saved,
+    StoreMessage,
+)
 from semantic_actors.scheduling.batch import Batch, BatchLimits
 from semantic_actors.scheduling.messages import (
     Abort,
@@ -29,21 +37,34 @@ from semantic_actors.scheduling.messages import (
     Admitted,
     AskVacancies,
     EngineLost,
+    Flush,
     Generated,
     Inspect,
+    LookedUp,
     Probe,
     Refused,
     SchedulerMessage,
     SequenceFailed,
     StepDone,
+    StoreRestarted,
     Submit,
     SubscriberMessage,
     Vacancies,
 )
-from semantic_actors.scheduling.notices import AdmittedNotice, FailedNotice, Notice, TokenNotice
+from semantic_actors.scheduling.notices import (
+    AdmittedNotice,
+    FailedNotice,
+    FetchNotice,
+    Notice,
+    SaveNotice,
+    TokenNotice,
+)
 from semantic_actors.scheduling.sequence import Sequence, new_sequence_id
 from semantic_actors.scheduling.snapshot import Snapshot
 from semantic_actors.scheduling.turnover import Turnover
+
+LOOK_UP_TIMEOUT_S = 1.0
+"""A store that takes longer to look into its index is not waited for."""
 
 _EPOCHS = itertools.count(1)
 
@@ -59,19 +80,30 @@ class Scheduler(Actor[SchedulerMessage]):
 
     mailbox_capacity = 1024
 
-    def __init__(self, engine: Engine, limits: BatchLimits, pool_bytes: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        limits: BatchLimits,
+        pool_bytes: int,
+        store: ActorRef[StoreMessage] | None = None,
+    ) -> None:
         self._epoch = next(_EPOCHS)
         self._engine = engine
         self._limits = limits
-        self._batch = Batch(Pool(pool_bytes), engine.info.footprint, limits)
+        layout = engine.info.layout if store is not None else None
+        self._store = store if layout is not None else None
+        self._batch = Batch(Pool(pool_bytes), engine.info.footprint, limits, layout)
         self._outlets: dict[SequenceId, Callable[[SubscriberMessage], None]] = {}
         self._turnover = Turnover()
+        self._flushes: list[Deferred[None]] = []
         self._steps = self._generated = self._cached = 0
         self._last_step = -math.inf
 
     async def on_start(self) -> None:
         """Begin an epoch."""
         self._engine.attach(self._deliver)
+        if self._store is not None:
+            self._store.watch(self.ref, StoreRestarted())
 
     async def on_message(self, message: SchedulerMessage) -> object:
         """Do what the message says, then keep the engine busy."""
@@ -80,18 +112,18 @@ class Scheduler(Actor[SchedulerMessage]):
                 self._submit(message)
             case Abort(sequence=sequence):
                 self._abort(sequence)
-            case StepDone() | EngineLost() if message.epoch != self._epoch:
-                log.info("step_outlived_its_epoch", epoch=message.epoch)
-            case StepDone(output=output):
-                self._step_done(output)
-            case EngineLost(reason=reason):
-                raise EngineFailure(reason)
+            case StepDone() | EngineLost():
+                self._heard_of_engine(message)
             case AskVacancies():
                 return self._vacancies()
             case Inspect():
                 return self._snapshot()
             case Probe():
                 self._probe(self.defer())
+            case Flush():
+                self._flushes.append(self.defer())
+            case LookedUp() | Fetched() | Saved() | StoreRestarted():
+                self._heard_of_store(message)
             case _:
                 assert_never(message)
         self._pump()
@@ -105,6 +137,14 @@ class Scheduler(Actor[SchedulerMessage]):
                 self.ref.post(StepDone(self._epoch, outcome))
         except ActorStopped:
             log.info("step_outlived_scheduler")
+
+    def _heard_of_engine(self, message: StepDone | EngineLost) -> None:
+        if message.epoch != self._epoch:
+            log.info("step_outlived_its_epoch", epoch=message.epoch)
+        elif isinstance(message, EngineLost):
+            raise EngineFailure(message.reason)
+        else:
+            self._step_done(message.output)
 
     def _submit(self, message: Submit) -> None:
         sequence = Sequence(
@@ -159,6 +199,47 @@ class Scheduler(Actor[SchedulerMessage]):
             self._post(Refused(sequence.id, error), last=True)
         else:
             self._post(Accepted(sequence.id))
+            if self._store is not None and sequence.keep:
+                self._look_up(sequence, self._store)
+
+    def _look_up(self, sequence: Sequence, store: ActorRef[StoreMessage]) -> None:
+        """Ask the store what it has of a sequence, which waits for the answer."""
+        sequence.stored = None
+        self.pipe(
+            store.ask(
+                LookUp(sequence.principal, tuple(sequence.tokens)), timeout=LOOK_UP_TIMEOUT_S
+            ),
+            lambda stored: LookedUp(sequence.id, stored),
+            lambda _: LookedUp(sequence.id, 0),
+        )
+
+    def _tell_store(self, notice: FetchNotice | SaveNotice) -> None:
+        assert self._store is not None, "nobody else is asked for rows"
+        try:
+            self._store.tell(_request(notice, self.ref))
+        except (MailboxFull, ActorStopped) as error:
+            reason = str(error)
+            if isinstance(notice, SaveNotice):
+                self.ref.post(Saved(notice.save, reason))
+            else:
+                self.ref.post(Fetched(notice.fetch, (), reason))
+
+    def _heard_of_store(self, message: LookedUp | Fetched | Saved | StoreRestarted) -> None:
+        match message:
+            case LookedUp(sequence=sequence, stored=stored):
+                self._batch.looked_up(sequence, stored)
+            case Saved(save=save, reason=reason):
+                self._batch.keeping.saved(save, kept=not reason)
+            case Fetched(fetch=fetch, rows=rows, reason=reason):
+                if reason:
+                    log.warning("fetch_ended_early", fetch=fetch, reason=reason)
+                for notice in self._batch.fetched(fetch, rows):
+                    self._report(notice)
+            case StoreRestarted():
+                for notice in self._batch.store_lost():
+                    self._report(notice)
+            case _:
+                assert_never(message)
 
     def _vacancies(self) -> Vacancies:
         waiting = len(self._batch.waiting)
@@ -179,10 +260,17 @@ class Scheduler(Actor[SchedulerMessage]):
             if plan is None:
                 break
             self._engine.submit(plan)
-        if not self._batch.stepping:
-            self._batch.check_integrity()
+        if self._batch.stepping:
+            return
+        self._batch.check_integrity()
+        if not self._batch.running and self._batch.keeping.clean:
+            while self._flushes:
+                self._flushes.pop().resolve(None)
 
     def _report(self, notice: Notice) -> None:
+        if isinstance(notice, FetchNotice | SaveNotice):
+            self._tell_store(notice)
+            return
         match notice:
             case AdmittedNotice(sequence=sequence, cached=cached):
                 self._cached += cached
@@ -231,8 +319,18 @@ class Scheduler(Actor[SchedulerMessage]):
             tokens_generated_total=self._generated,
             tokens_fed_total=self._batch.fed_total,
             tokens_cached_total=self._cached,
+            tokens_restored_total=self._batch.restored_total,
+            tokens_lost_total=self._batch.keeping.lost_tokens,
+            dirty_bytes=self._batch.keeping.dirty_bytes,
             seconds_since_step=_now() - self._last_step,
         )
+
+
+def _request(notice: FetchNotice | SaveNotice, reply_to: ActorRef[Any]) -> Fetch | Save:
+    if isinstance(notice, SaveNotice):
+        return Save(notice.save, notice.principal, notice.tokens, notice.rows, reply_to)
+    wanted = (notice.start, notice.stop)
+    return Fetch(notice.fetch, notice.principal, notice.tokens, *wanted, reply_to)
 
 
 def _now() -> float:

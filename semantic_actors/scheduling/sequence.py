@@ -2,13 +2,17 @@
 
 import itertools
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from semantic_actors.domain.ids import CacheId, Principal, SequenceId
 from semantic_actors.domain.request import Sampling
-from semantic_actors.engine.protocol import Feed
+from semantic_actors.engine.protocol import Feed, Load
+from semantic_actors.kv.layout import Rows
+
+if TYPE_CHECKING:
+    from semantic_actors.scheduling.restoring import Restoring
 
 _IDS = itertools.count(1)
 
@@ -40,6 +44,8 @@ class Sequence:
     since when it has drawn no token; with any it is a suspect. `follows` says for whose prefix it
     waits in the queue, and counts only as long as that one is prefilling. `looks_back` says that
     the engine was told what penalties look at, `checked` that its cache was found to be its own.
+    The first `stored` of its tokens were found in the store; None: that is being looked up. While
+    it is `restoring` they are loaded, and it is not fed.
     """
 
     id: SequenceId
@@ -62,11 +68,18 @@ class Sequence:
     cached: int = 0
     reserved_tokens: int = 0
     follows: Following | None = None
+    stored: int | None = 0
+    restoring: "Restoring | None" = None
 
     @property
     def unfed(self) -> int:
         """Tokens still to be fed before the next one can be drawn; 1 when decoding."""
         return len(self.tokens) - self.fed
+
+    @property
+    def moving(self) -> bool:
+        """Whether it is fed in the next step, if there is memory."""
+        return self.restoring is None
 
     @property
     def length(self) -> int:
@@ -101,12 +114,20 @@ class Sequence:
             )
         return Feed(self.cache, position, tokens, self.sampling, history)
 
+    def load(self, rows: tuple[Rows, ...], stop: int) -> Load:
+        """Plan to have its tokens up to `stop` loaded."""
+        assert self.cache is not None, self.id
+        position, self.planned = self.planned, stop
+        self.flights += 1
+        return Load(self.cache, position, stop, rows)
+
     def restart(self, cache: CacheId | None, fed: int = 0) -> None:
         """Begin on another cache, or wait for one."""
         self.cache = cache
         self.fed = self.planned = self.cached = fed
         self.reserved_tokens = 0
         self.looks_back = self.checked = False
+        self.restoring = None
 
     def finish_after(self, token: int, context: int) -> SequenceFinish | None:
         """Say whether the sequence ends with `token`, the last of `tokens`."""

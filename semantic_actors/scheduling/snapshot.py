@@ -31,7 +31,13 @@ class Snapshot(msgspec.Struct, frozen=True):
     tokens_fed_total: int
     """Tokens the engine read: of prompts, and the drawn ones."""
     tokens_cached_total: int
-    """Prompt tokens found in a cache instead of being fed."""
+    """Prompt tokens found in a cache or in the store instead of being fed."""
+    tokens_restored_total: int
+    """Of these, those loaded from the store."""
+    tokens_lost_total: int
+    """Tokens whose caches were evicted before they could be stored."""
+    dirty_bytes: int
+    """KV bytes on their way to the store."""
     seconds_since_step: float
     """Seconds since the engine last finished a step; infinite before the first."""
 

@@ -31,6 +31,7 @@ from semantic_actors.domain.limits import (
     MAX_SESSIONS,
 )
 from semantic_actors.domain.request import ChatPrompt, Generation, Prompt
+from semantic_actors.persistence.messages import Recognise, StoreMessage
 from semantic_actors.scheduling import (
     AskVacancies,
     Inspect,
@@ -48,6 +49,9 @@ from semantic_actors.text import Codec
 
 BEGIN_TIMEOUT_S = 120.0
 """Seconds for tokenizing and queueing a prompt, a restart of the scheduler included."""
+
+RECOGNISE_TIMEOUT_S = 1.0
+"""A store that takes longer is not waited for: the conversation is a new session's."""
 
 PROBE_AFTER_S = 30.0
 """A step within this many seconds proves that the engine works."""
@@ -70,6 +74,7 @@ class Directory:
         codec: Codec,
         text_thread: Executor,
         model: ModelCard,
+        store: ActorRef[StoreMessage] | None = None,
         surroundings: Callable[[], Surroundings] = Surroundings,
     ) -> None:
         self._spawn_child = spawn
@@ -78,6 +83,7 @@ class Directory:
         self._codec = codec
         self._text_thread = text_thread
         self._model = model
+        self._store = store
         self._surroundings = surroundings
         self._sessions: OrderedDict[Key, ActorRef[SessionMessage]] = OrderedDict()
         self._alive: set[ActorRef[SessionMessage]] = set()
@@ -191,6 +197,10 @@ class Directory:
                 session = self._conversations.get((principal, digest))
                 if session is not None:
                     return session
+            if self._store is not None and (
+                session := await _recognised(self._store, principal, chain[::-1])
+            ):
+                return session
         return SessionId(f"anonymous-{secrets.token_hex(8)}")
 
     async def _ask(self, key: Key, generation: Generation) -> Turn:
@@ -230,6 +240,7 @@ class Directory:
                 codec=self._codec,
                 text_thread=self._text_thread,
                 scheduler=self._scheduler,
+                store=self._store,
                 context=self._model.context,
                 remembered=remembered,
                 ended=ended,
@@ -262,3 +273,14 @@ class Directory:
             "restarts_total": statistics.restarts,
             "dead_letters_total": statistics.dead_letters,
         }
+
+
+async def _recognised(
+    store: ActorRef[StoreMessage], principal: Principal, chain: list[Digest]
+) -> SessionId | None:
+    """Ask the store whose conversation this is, one of its last messages at least."""
+    try:
+        wanted = Recognise(principal, tuple(chain))
+        return await store.ask(wanted, timeout=RECOGNISE_TIMEOUT_S)
+    except ActorError:
+        return None

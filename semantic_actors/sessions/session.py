@@ -10,10 +10,21 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 
-from semantic_actors.actors import Actor, ActorRef, ActorStopped, Deferred, MailboxFull, StopReason
+import structlog
+
+from semantic_actors.actors import (
+    Actor,
+    ActorError,
+    ActorRef,
+    ActorStopped,
+    Deferred,
+    MailboxFull,
+    StopReason,
+)
 from semantic_actors.domain.errors import Draining, Overloaded, TurnFailed
 from semantic_actors.domain.ids import Principal, SequenceId, SessionId, TokenIds, TurnId
 from semantic_actors.domain.request import ChatPrompt, Generation, Prompt
+from semantic_actors.persistence.messages import Recall, Remember, StoreMessage
 from semantic_actors.scheduling import (
     Abort,
     Accepted,
@@ -39,6 +50,11 @@ from semantic_actors.sessions.transcript import Digest, Transcript, digests
 from semantic_actors.sessions.turn import Turn
 from semantic_actors.text import Codec, OutputDecoder
 
+RECALL_TIMEOUT_S = 2.0
+"""A store that takes longer is not waited for: the conversation is read again."""
+
+log = structlog.get_logger(__name__)
+
 
 class Session(Actor[SessionMessage]):
     """See the module.
@@ -57,6 +73,7 @@ class Session(Actor[SessionMessage]):
         codec: Codec,
         text_thread: Executor,
         scheduler: ActorRef[SchedulerMessage],
+        store: ActorRef[StoreMessage] | None = None,
         context: int,
         remembered: Callable[[Digest], None],
         ended: Callable[[], None],
@@ -66,6 +83,7 @@ class Session(Actor[SessionMessage]):
         self._codec = codec
         self._text_thread = text_thread
         self._scheduler = scheduler
+        self._store = store
         self._context = context
         self._remembered = remembered
         self._ended = ended
@@ -75,8 +93,16 @@ class Session(Actor[SessionMessage]):
         self._cut: Exception | None = None
 
     async def on_start(self) -> None:
-        """Watch the scheduler: its restarts are resumptions here."""
+        """Watch the scheduler: its restarts are resumptions here. Recall what was answered."""
         self._scheduler.watch(self.ref, SchedulerRestarted())
+        if self._store is None:
+            return
+        try:
+            recall = Recall(self._principal, self._session)
+            answers = await self._store.ask(recall, timeout=RECALL_TIMEOUT_S)
+            self._transcript.restore(answers)
+        except ActorError as error:
+            log.warning("session_not_recalled", reason=str(error))
 
     async def on_message(self, message: SessionMessage) -> object:
         """Hand the message to the turns it is about."""
@@ -148,9 +174,21 @@ class Session(Actor[SessionMessage]):
         prompt = answer.generation.prompt
         if isinstance(prompt, ChatPrompt):
             tokens = tuple(t for t in answer.generated if t not in self._codec.eos_ids)
-            self._remembered(self._transcript.remember(answer.conversation, answer.message, tokens))
+            digest = self._transcript.remember(answer.conversation, answer.message, tokens)
+            self._remembered(digest)
+            self._keep(answer, digest, tokens)
 
     # Inside
+
+    def _keep(self, answer: Answer, digest: Digest, tokens: TokenIds) -> None:
+        if self._store is None:
+            return
+        path = tuple(answer.tokens)
+        turn = Remember(self._principal, self._session, digest, answer.conversation, tokens, path)
+        try:
+            self._store.tell(turn)
+        except (MailboxFull, ActorStopped) as error:
+            log.warning("turn_not_kept", reason=str(error))
 
     def _begin(self, message: Begin) -> None:
         reply: Deferred[Turn] = self.defer()

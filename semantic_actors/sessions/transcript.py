@@ -49,14 +49,15 @@ class Transcript:
     def __bool__(self) -> bool:
         return bool(self._answers)
 
+    def restore(self, answers: Iterable[tuple[Digest, TokenIds]]) -> None:
+        """Take up again what a store has kept, oldest first."""
+        for digest, tokens in answers:
+            self._keep(digest, tokens)
+
     def remember(self, conversation: Digest, answer: ChatMessage, tokens: TokenIds) -> Digest:
         """Keep the ids of an answer; returns the digest of the conversation that ends with it."""
         (digest,) = digests([answer], conversation)
-        self._forget(digest)
-        self._answers[digest] = array("I", tokens)
-        self._tokens += len(tokens)
-        while self._tokens > MAX_REPLAY_TOKENS and len(self._answers) > 1:
-            self._forget(next(iter(self._answers)))
+        self._keep(digest, tokens)
         return digest
 
     def replay(self, chain: Sequence[Digest]) -> dict[int, TokenIds]:
@@ -69,6 +70,13 @@ class Transcript:
             for index, digest in enumerate(chain)
             if (tokens := self._answers.get(digest)) is not None
         }
+
+    def _keep(self, digest: Digest, tokens: TokenIds) -> None:
+        self._forget(digest)
+        self._answers[digest] = array("I", tokens)
+        self._tokens += len(tokens)
+        while self._tokens > MAX_REPLAY_TOKENS and len(self._answers) > 1:
+            self._forget(next(iter(self._answers)))
 
     def _forget(self, digest: Digest) -> None:
         self._tokens -= len(self._answers.pop(digest, ()))

@@ -46,7 +46,12 @@ def test_weights_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     before = _identity(folder, memo)
     read: list[Path] = []
     digest = identities._digest
-    monkeypatch.setattr(identities, "_digest", lambda file: read.append(file) or digest(file))
+
+    def counted(file: Path) -> str:
+        read.append(file)
+        return digest(file)
+
+    monkeypatch.setattr(identities, "_digest", counted)
 
     again = _identity(folder, memo)
     assert (before, []) == (again, read)

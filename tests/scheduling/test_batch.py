@@ -5,126 +5,15 @@ cache changes everything after it.
 """
 
 import random
-from collections import deque
-from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semantic_actors.domain.errors import InvalidRequest, NeverFits, Overloaded, PromptTooLong
-from semantic_actors.domain.ids import LOCAL, Principal, SequenceId, TokenIds
+from semantic_actors.domain.ids import Principal, SequenceId, TokenIds
 from semantic_actors.domain.request import Sampling
-from semantic_actors.engine import FakeBackend, Footprint, hashed_token
-from semantic_actors.engine.protocol import Collect
-from semantic_actors.kv import Pool
-from semantic_actors.scheduling.batch import Batch, BatchLimits
-from semantic_actors.scheduling.notices import AdmittedNotice, Notice, TokenNotice
-from semantic_actors.scheduling.sequence import Sequence
-
-VOCABULARY = 50
-FOOTPRINT = Footprint(fixed_bytes=10, bytes_per_token=1, granularity=16)
-STOP = frozenset({7})
-
-
-def sequence(
-    id_: int,
-    tokens: TokenIds,
-    *,
-    max_tokens: int = 8,
-    principal: Principal = LOCAL,
-    stop_ids: frozenset[int] = STOP,
-) -> Sequence:
-    """Make a submission."""
-    return Sequence(
-        id=SequenceId(id_),
-        principal=principal,
-        tokens=list(tokens),
-        prompt_tokens=len(tokens),
-        max_tokens=max_tokens,
-        stop_ids=stop_ids,
-        sampling=Sampling(seed=id_),
-    )
-
-
-def expected(tokens: TokenIds, max_tokens: int, seed: int) -> TokenIds:
-    """What the sequence generates if every token reaches the engine exactly once."""
-    answer: TokenIds = ()
-    while len(answer) < max_tokens and (not answer or answer[-1] not in STOP):
-        answer += (hashed_token(tokens + answer, VOCABULARY, Sampling(seed=seed)),)
-    return answer
-
-
-@dataclass
-class Rig:
-    """A batch and a fake engine, run by hand."""
-
-    pool_bytes: int = 10_000
-    context: int = 400
-    max_running: int = 4
-    max_waiting: int = 1_000
-    prefill_tokens: int = 16
-    cuttable: bool = True
-    window: int | None = None
-    answers: dict[SequenceId, list[int]] = field(default_factory=dict)
-    finishes: dict[SequenceId, str] = field(default_factory=dict)
-    cached: dict[SequenceId, int] = field(default_factory=dict)
-    under_way: deque[Collect] = field(default_factory=deque)
-    ahead: int = 0
-
-    def __post_init__(self) -> None:
-        limits = BatchLimits(
-            vocabulary=VOCABULARY,
-            context=self.context,
-            max_running=self.max_running,
-            max_waiting=self.max_waiting,
-            prefill_tokens=self.prefill_tokens,
-        )
-        self.backend = FakeBackend(
-            vocabulary=VOCABULARY,
-            context=self.context,
-            footprint=FOOTPRINT,
-            cuttable=self.cuttable,
-            window=self.window,
-        )
-        self.batch = Batch(Pool(self.pool_bytes), self.backend.info.footprint, limits)
-
-    def step(self, *, between: SequenceId | None = None) -> bool:
-        """End one step, with the next under way if it can be; False if there was none.
-
-        `between` is aborted before the end.
-        """
-        notices: list[Notice] = []
-        while self.batch.ready:
-            plan, more = self.batch.next_plan()
-            notices += more
-            if plan is None:
-                break
-            self.ahead = max(self.ahead, len(self.under_way))
-            self.under_way.append(self.backend.launch(plan))
-        ran = bool(self.under_way)
-        if ran:
-            if between is not None:
-                self.batch.abort(between)
-            notices += self.batch.apply(self.under_way.popleft()())
-        self.batch.check_integrity()
-        for notice in notices:
-            if isinstance(notice, AdmittedNotice):
-                self.cached.setdefault(notice.sequence, notice.cached)
-            elif isinstance(notice, TokenNotice):
-                if notice.token is not None:
-                    self.answers.setdefault(notice.sequence, []).append(notice.token)
-                if notice.finish:
-                    self.finishes[notice.sequence] = notice.finish
-        return ran
-
-    def finish(self) -> None:
-        """Run until nothing is left to do."""
-        for _ in range(20_000):
-            if not self.step():
-                return
-        pytest.fail("the batch does not come to rest")
-
+from tests.scheduling.rig import Rig, expected, sequence
 
 prompts = st.lists(st.integers(0, 3), min_size=1, max_size=60).map(tuple)
 

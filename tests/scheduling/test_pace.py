@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from semantic_actors.domain.ids import CacheId
 from semantic_actors.domain.request import GREEDY
 from semantic_actors.engine import Feed
-from semantic_actors.scheduling.pace import ALONE, LEAST_TOKENS, Load, Pace
+from semantic_actors.scheduling.pace import ALONE, LEAST_TOKENS, Pace, Work
 
 TARGET_S = 0.1
 
@@ -30,7 +30,7 @@ class Machine:
     overlaps: bool = False
     """The first rows cost nothing, as on a GPU that reads weights more slowly than it computes."""
 
-    def seconds(self, load: Load) -> float:
+    def seconds(self, load: Work) -> float:
         """Time a step."""
         prompt_s = load.prefill_tokens * self.token_s * (1 + self.attention * load.depth)
         return max(self.base_s, prompt_s) if self.overlaps else self.base_s + prompt_s
@@ -46,12 +46,12 @@ class Reading:
     depth: int = 0
     noise: random.Random | None = None
     steps: list[tuple[int, float]] = field(default_factory=list)
-    _unheard: deque[tuple[Load, float]] = field(default_factory=deque)
+    _unheard: deque[tuple[Work, float]] = field(default_factory=deque)
 
     def run(self, count: int, rows: int = 1) -> list[tuple[int, float]]:
         """Make `count` steps; tokens and seconds of each."""
         for _ in range(count):
-            load = Load(self.pace.budget(rows, self.depth), rows, self.depth)
+            load = Work(self.pace.budget(rows, self.depth), rows, self.depth)
             seconds = self.machine.seconds(load)
             if self.noise is not None:
                 slow = 5.0 if self.noise.random() < 0.05 else 1.0
@@ -67,7 +67,7 @@ class Reading:
 def decoded(pace: Pace, machine: Machine, rows: int = 1) -> None:
     """Let it see what a step takes without a prompt."""
     for _ in range(5):
-        pace.observe(Load(0, rows), machine.seconds(Load(0, rows)))
+        pace.observe(Work(0, rows), machine.seconds(Work(0, rows)))
 
 
 machines = st.builds(
@@ -126,7 +126,7 @@ def test_one_slow_step_changes_nothing() -> None:
     Reading(pace, Machine(0.01, 2e-4)).run(20)
     before = pace.budget(1)
 
-    pace.observe(Load(before, 1), 5.0)
+    pace.observe(Work(before, 1), 5.0)
 
     assert pace.budget(1) == pytest.approx(before, rel=0.02)
 
@@ -195,7 +195,7 @@ def test_splinters_teach_nothing() -> None:
     before = pace.budget(1)
 
     for _ in range(10):
-        pace.observe(Load(LEAST_TOKENS - 1, 1), 0.09)
+        pace.observe(Work(LEAST_TOKENS - 1, 1), 0.09)
 
     assert pace.budget(1) == before
 
@@ -213,7 +213,7 @@ def test_the_budget_is_always_between_its_bounds(
     """Whatever was observed, prompts go on, and no chunk is larger than allowed."""
     pace = Pace(target_s, largest)
     for tokens, rows, seconds, depth in steps:
-        pace.observe(Load(tokens, rows, depth), seconds)
+        pace.observe(Work(tokens, rows, depth), seconds)
 
     for rows in (0, 1, 16):
         assert min(LEAST_TOKENS, largest) <= pace.budget(rows, 1e4) <= largest
@@ -222,7 +222,7 @@ def test_the_budget_is_always_between_its_bounds(
 def test_without_a_target_every_chunk_is_the_largest() -> None:
     """Nothing is measured then: the same requests make the same steps."""
     pace = Pace(inf, 512)
-    pace.observe(Load(512, 1), 100.0)
+    pace.observe(Work(512, 1), 100.0)
 
     assert pace.budget(1) == pace.budget(0) == 512
 
@@ -235,5 +235,5 @@ def test_a_load_is_added_up_from_the_feeds() -> None:
         Feed(CacheId(3), 400, (1,) * 10, GREEDY),
     ]
 
-    assert Load.of(feeds) == Load(40, 1, 100.0)
-    assert Load.of([]) == Load(0, 0, 0.0)
+    assert Work.of(feeds) == Work(40, 1, 100.0)
+    assert Work.of([]) == Work(0, 0, 0.0)
