@@ -64,6 +64,11 @@ def is_attention(member: Layer) -> bool:
     return type(member) in (_stock.KVCache, _stock.RotatingKVCache)
 
 
+def is_plain(member: Layer) -> bool:
+    """Whether it is keys and values of every token, in their order."""
+    return type(member) is _stock.KVCache
+
+
 def can_stack(member: Layer) -> bool:
     """Whether it can be a row beside others of its kind."""
     return is_state(member) or (is_attention(member) and not getattr(member, "keep", 0))

@@ -56,6 +56,7 @@ class _Held:
 
     tokens: TokenIds
     cut_limit: float
+    frozen: int = 0
     drawn: int | None = None
     lost: str = ""
 
@@ -102,6 +103,7 @@ class FakeBackend:
             footprint=msgspec.structs.replace(
                 footprint or Footprint(fixed_bytes=0, bytes_per_token=1_024),
                 cut_limit=(inf if window is None else window) if cuttable else 0,
+                share=cuttable and window is None,
             ),
             device="none",
             identity="fake",
@@ -135,12 +137,15 @@ class FakeBackend:
         """Nothing is bound to the thread."""
 
     def _start(self, start: Start) -> _Held:
-        tokens: TokenIds = ()
-        if start.source is not None:
-            tokens = self._held[start.source].tokens[: start.keep]
-            if start.take:
-                del self._held[start.source]
-        return _Held(tokens, self.info.footprint.cut_limit)
+        if start.source is None:
+            return _Held((), self.info.footprint.cut_limit)
+        source = self._held[start.source]
+        if start.share and start.keep > source.frozen:
+            source.frozen = source.length
+        if start.take:
+            del self._held[start.source]
+        frozen = min(source.frozen, start.keep)
+        return _Held(source.tokens[: start.keep], source.cut_limit, frozen)
 
     def _export(self, export: Export) -> bytes:
         tokens = self._held[export.cache].tokens[export.start : export.stop]
@@ -153,7 +158,7 @@ class FakeBackend:
             wanted = slice(held.length - rows.start, load.stop - rows.start)
             held.tokens += loaded[wanted]
         held.drawn = None
-        return Fed(load.cache, self.info.footprint.size_bytes(held.length), held.floor)
+        return Fed(load.cache, self._size(held), held.floor, frozen=held.frozen)
 
     def _feed(self, feed: Feed) -> Fed | FeedFailed:
         held = self._held[feed.cache]
@@ -167,8 +172,10 @@ class FakeBackend:
                 held.drawn = 0  # the plan after this one may count on it
         if held.lost:
             return FeedFailed(feed.cache, held.lost)
-        size_bytes = self.info.footprint.size_bytes(held.length)
-        return Fed(feed.cache, size_bytes, held.floor, held.drawn)
+        return Fed(feed.cache, self._size(held), held.floor, held.drawn, frozen=held.frozen)
+
+    def _size(self, held: _Held) -> int:
+        return self.info.footprint.size_bytes(held.length - held.frozen)
 
     def _next(self, tokens: TokenIds, sampling: Sampling) -> int:
         if self._think is not None:

@@ -27,6 +27,7 @@ class Held:
     history: sampling.History | None = None
     lost: str = ""
     _gauges: list[caches.Layer] = field(default_factory=list)
+    _gauged: list[caches.Layer] = field(default_factory=list)
     _rooms: list[int] = field(default_factory=list)
     _size_bytes: int = 0
 
@@ -46,11 +47,12 @@ class Held:
         return 0 if self.length < self.cut_limit else self.length
 
     def size_bytes(self) -> int:
-        """Bytes its arrays occupy; measured again only when one has grown."""
+        """Bytes the arrays of its tail occupy; measured again only when one has grown."""
         if self.past.group is not None:
             return self.past.size_bytes()
         rooms = [caches.room(gauge) for gauge in self._gauges]
-        if not rooms or rooms != self._rooms:
+        if not rooms or rooms != self._rooms or self._gauged is not self.past.members:
+            self._gauged = self.past.members
             self._gauges = _gauges(self.past.members)
             self._rooms = [caches.room(gauge) for gauge in self._gauges]
             self._size_bytes = self.past.size_bytes()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 import mlx.core as mx
+import msgspec
 
 from semantic_actors.domain.request import GREEDY
 from semantic_actors.engine import blas, caches, loading, sampling, transfer
@@ -40,6 +41,7 @@ def info(forward: Batched, loaded: loading.LoadedModel) -> ModelInfo:
     footprint = caches.footprint(
         small.layers, large.layers, tokens=(shorter, longer), context=loaded.context
     )
+    footprint = msgspec.structs.replace(footprint, share=forward.can_share)
     grouped = GROUPED_BYTES[mx.default_device().type]
     forward.most_grouped_tokens = grouped / max(1, footprint.bytes_per_token)
     logits = forward([(large, 1)], mx.array([0]), [0])

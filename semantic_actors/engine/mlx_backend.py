@@ -21,7 +21,7 @@ import mlx.core as mx
 
 from semantic_actors.domain.ids import CacheId
 from semantic_actors.engine import blas, caches, laws, loading, measure, sampling, transfer
-from semantic_actors.engine.forward import Batched, Past
+from semantic_actors.engine.forward import Batched
 from semantic_actors.engine.held import Awaited, Held, next_ids
 from semantic_actors.engine.protocol import (
     Collect,
@@ -57,6 +57,7 @@ class _Launched:
     size_bytes: int
     floor: int
     draw: int | None
+    frozen: int
 
 
 @dataclass(slots=True)
@@ -151,15 +152,15 @@ class MlxBackend:
             if source is not None and start.take:
                 source.past.discard()
             past = self._forward.fresh()
-            caches.expect(past.layers, start.room)
-            return Held(past, caches.cut_limit(past.layers))
-        layers = source.past.own()
-        if start.take:
-            caches.trim(layers, source.length, start.keep)
+        elif start.take:
+            past = source.past
+            past.cut(start.keep, self._forward.fresh_layers)
         else:
-            layers = caches.fork(layers, source.length, start.keep)
-        caches.expect(layers, start.room)
-        return Held(Past(layers, start.keep), source.cut_limit)
+            if start.share and self._forward.can_share and start.keep > source.past.before:
+                source.past.freeze(self._forward.fresh_layers)
+            past = source.past.fork(start.keep, self._forward.fresh_layers)
+        caches.expect(past.layers, start.room - past.before)
+        return Held(past, caches.cut_limit(past.layers))
 
     def _export(self, plan: Plan) -> tuple[mx.array, ...]:
         """Copy out what is asked for; done at once, or what is written next would be copied."""
@@ -177,7 +178,7 @@ class MlxBackend:
         for rows in load.rows:
             transfer.load(held.past, self._info.layout, rows, load.position, load.stop)
         mx.eval(held.past.arrays())
-        return Fed(load.cache, held.size_bytes(), held.floor)
+        return Fed(load.cache, held.size_bytes(), held.floor, frozen=held.past.before)
 
     def _feed(
         self, plan: Plan, began: float, collect_last: CollectLast
@@ -218,9 +219,9 @@ class MlxBackend:
             held.drawn = Awaited(drawn.tokens, draw)
             if held.history is not None:
                 held.history.add(drawn.tokens[draw])
-        most = self._info.footprint.size_bytes(held.length)  # what a group pads is not its own
+        most = self._info.footprint.size_bytes(held.past.tail)  # what a group pads is not its own
         size_bytes = min(held.size_bytes(), most) if held.past.group else held.size_bytes()
-        return _Launched(feed.cache, held, size_bytes, held.floor, draw)
+        return _Launched(feed.cache, held, size_bytes, held.floor, draw, held.past.before)
 
     def _collect(self, step: _Step) -> StepOutput:
         mx.eval(step.mark)
@@ -236,12 +237,13 @@ class MlxBackend:
         if one.held.lost:
             return FeedFailed(one.cache, one.held.lost)
         if one.draw is None or drawn is None:
-            return Fed(one.cache, one.size_bytes, one.floor)
+            return Fed(one.cache, one.size_bytes, one.floor, frozen=one.frozen)
         token = tokens[one.draw]
         if token == sampling.NOT_A_NUMBER:
             one.held.lost = "the logits are not numbers"
             return FeedFailed(one.cache, one.held.lost)
-        return Fed(one.cache, one.size_bytes, one.floor, token, drawn.logprobs(one.draw))
+        logprobs = drawn.logprobs(one.draw)
+        return Fed(one.cache, one.size_bytes, one.floor, token, logprobs, one.frozen)
 
 
 def _mark(array: mx.array) -> mx.array:

@@ -28,7 +28,9 @@ class Start(msgspec.Struct, frozen=True):
     """Make cache `cache`, holding the first `keep` tokens of `source` (none: an empty cache).
 
     `take` gives the source away: it is trimmed in place and its old id is gone. Otherwise the
-    source stays as it is and the new cache shares no mutable state with it.
+    source stays as it is and the new cache shares no mutable state with it. With `share` what the
+    source holds by itself is frozen, where caches can share: both have it behind them, once; else
+    it is copied. What is frozen already is shared in any case.
     `keep` is never below the source's `floor`. `room` is the number of tokens it is about to hold:
     memory for them is taken at once.
     """
@@ -38,6 +40,7 @@ class Start(msgspec.Struct, frozen=True):
     keep: int = 0
     take: bool = False
     room: int = 0
+    share: bool = False
 
 
 class Feed(msgspec.Struct, frozen=True):
@@ -105,7 +108,8 @@ class TokenLogprobs(msgspec.Struct, frozen=True):
 class Fed(msgspec.Struct, frozen=True):
     """The cache after its feed.
 
-    `size_bytes` is what its arrays occupy. `floor` is the shortest prefix it can still be cut back
+    `size_bytes` is what its arrays occupy, without the first `frozen` tokens, which it may share
+    with others. `floor` is the shortest prefix it can still be cut back
     to: 0 for plain attention, its whole length where nothing can be cut (recurrent state, a window
     that has wrapped). `token` is the drawn token, where one was asked for; `logprobs` its
     log-probabilities, where they were.
@@ -116,6 +120,7 @@ class Fed(msgspec.Struct, frozen=True):
     floor: int
     token: int | None = None
     logprobs: TokenLogprobs | None = None
+    frozen: int = 0
 
 
 class FeedFailed(msgspec.Struct, frozen=True):
@@ -156,12 +161,14 @@ class Footprint(msgspec.Struct, frozen=True):
 
     `rows` is the number of tokens rounded up to `granularity` (caches grow in such steps). A cache
     of fewer tokens than `cut_limit` can be cut back to any prefix; a longer one cannot be cut.
+    Caches can `share` what they have in common.
     """
 
     fixed_bytes: int
     bytes_per_token: int
     granularity: int = 256
     cut_limit: float = inf
+    share: bool = False
 
     def size_bytes(self, tokens: int) -> int:
         """Bound for a cache of `tokens` tokens."""

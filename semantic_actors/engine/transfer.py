@@ -8,12 +8,10 @@ from typing import Any, Final
 
 import mlx.core as mx
 import numpy as np
-from mlx_lm.models import cache as mlx_lm_cache
 
+from semantic_actors.engine import caches
 from semantic_actors.engine.forward import Past
 from semantic_actors.kv.layout import Layout, Part, Rows
-
-_stock: Any = mlx_lm_cache
 
 _NAMES: Final = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16"}
 _READ_AS: Final = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
@@ -26,7 +24,7 @@ def layout(past: Past) -> Layout | None:
     """
     parts = []
     for number, member in enumerate(past.members):
-        if type(member) is not _stock.KVCache:
+        if not caches.is_plain(member):
             return None
         for name in ("keys", "values") if member.keys is not None else ():
             array = getattr(member, name)

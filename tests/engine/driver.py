@@ -34,11 +34,18 @@ class Driver:
         self.positions: dict[CacheId, int] = {}
         self._minted = 0
 
-    def new(self, source: CacheId | None = None, keep: int = 0, *, take: bool = False) -> CacheId:
+    def new(
+        self,
+        source: CacheId | None = None,
+        keep: int = 0,
+        *,
+        take: bool = False,
+        share: bool = False,
+    ) -> CacheId:
         """Start a cache, empty or from `source`."""
         self._minted += 1
         cache = CacheId(self._minted)
-        self.backend.launch(Plan(1, starts=(Start(cache, source, keep, take),)))()
+        self.backend.launch(Plan(1, starts=(Start(cache, source, keep, take, share=share),)))()
         self.positions[cache] = keep
         return cache
 

@@ -9,6 +9,7 @@ import random
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from tests.engine import tiny
@@ -23,8 +24,9 @@ from semantic_actors.engine.protocol import Backend, Collect, Fed, Feed, Plan, S
 AT_ONCE = 5
 LONGEST_PROMPT, LONGEST_ANSWER = 60, 12
 CHUNKS = (1, 1, 7, 16, 40)
-JOIN, FEED, LEAVE = 0.6, 0.8, 0.04
-"""Probabilities, per step: of another sequence, of being in the step, of leaving early."""
+JOIN, FEED, LEAVE, SHARE = 0.6, 0.8, 0.04, 0.6
+"""Probabilities, per step: of another sequence, of being in the step, of leaving early; of a fork
+to share what its source holds."""
 
 
 @dataclass
@@ -90,7 +92,7 @@ class Schedule:
     def _joins(self) -> Iterator[Start]:
         while len(self._here) < AT_ONCE and self._happens(JOIN):
             source = self._chance.choice([*self._here, None])
-            past = (source and source.known) or []
+            past = self._kept(source)
             fresh = [
                 self._chance.randrange(tiny.WORDS)
                 for _ in range(self._chance.randint(1, LONGEST_PROMPT))
@@ -103,7 +105,16 @@ class Schedule:
             )
             self.lives.append(life)
             self._here.append(life)
-            yield Start(life.cache, source.cache if source and past else None, len(past))
+            origin = source.cache if source and past else None
+            share = bool(past) and self._happens(SHARE) and self._backend.info.footprint.share
+            yield Start(life.cache, origin, len(past), share=share)
+
+    def _kept(self, source: Life | None) -> list[int]:
+        """What a fork keeps: all that is known, or less where caches can be cut."""
+        known = (source and source.known) or []
+        if self._backend.info.footprint.cut_limit < inf or self._happens(0.5):
+            return known
+        return known[: self._chance.randint(0, len(known))]
 
     def _feed(self, life: Life) -> Feed:
         position, unfed = life.length, life.unfed

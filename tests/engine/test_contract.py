@@ -204,6 +204,41 @@ def test_a_cut_forgets(cuttable: Backend, keep: int, take: bool) -> None:  # noq
     assert expected == driver.answer(cut, tail, 3, GREEDY)
 
 
+@pytest.mark.parametrize("keep", [1, 150, 299, 300])
+def test_a_shared_beginning_is_nobodys_to_change(cuttable: Backend, keep: int) -> None:
+    """Source and fork go their own ways from what both have behind them, and can be cut into it."""
+    cuttable.reset()
+    driver = Driver(cuttable)
+    head, left, right = tiny.words(6, 300), tiny.words(7, 30), tiny.words(8, 30)
+    source = driver.new()
+    driver.feed(source, head)
+
+    fork = driver.new(source, keep, share=True)
+    after = driver.feed(source, left)
+    answers = [driver.answer(fork, right, 3, GREEDY)]
+    answers.append(driver.answer(source, right, 3, GREEDY))
+    again = driver.new(source, 100, take=True)
+    answers.append(driver.answer(again, right, 3, GREEDY))
+
+    expected = [head[:keep], head + left, head[:100]]
+    assert after.frozen == 300
+    assert answers == [driver.answer(driver.new(), one + right, 3, GREEDY) for one in expected]
+
+
+def test_what_is_shared_occupies_memory_once(cuttable: Backend) -> None:
+    """A fork that shares costs what it adds; the last one who has a span behind him frees it."""
+    cuttable.reset()
+    driver = Driver(cuttable)
+    source = driver.new()
+    whole = driver.feed(source, tiny.words(6, 400)).size_bytes
+
+    forks = [driver.new(source, 380, share=True) for _ in range(8)]
+    sizes = [driver.feed(fork, (1, 2)).size_bytes for fork in forks]
+
+    assert sum(sizes) <= 8 * driver.backend.info.footprint.size_bytes(2)
+    assert max(sizes) < whole
+
+
 @pytest.mark.parametrize(("copied", "stop"), [(300, 300), (300, 297), (1, 1), (256, 256)])
 def test_loaded_rows_are_what_was_fed(cuttable: Backend, copied: int, stop: int) -> None:
     """A cache made of another's rows goes on as that one does, wherever its rows end."""
@@ -321,7 +356,8 @@ def test_any_history_gives_the_same_answer(driver: Driver, data: st.DataObject) 
         held, floor = held + tokens, fed.floor
         assert fed.size_bytes <= bound(len(held))
         keep = data.draw(st.integers(floor, len(held)))
-        cache = driver.new(cache, keep, take=data.draw(st.booleans()))
+        take = data.draw(st.booleans())
+        cache = driver.new(cache, keep, take=take, share=not take and data.draw(st.booleans()))
         held = held[:keep]
 
     expected = driver.token(driver.new(), (*held, 5), GREEDY)

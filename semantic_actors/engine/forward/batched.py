@@ -64,13 +64,16 @@ FIRST_MODE: Final = {"plamo3": Mode.SPLIT, "minimax_m3_vl": Mode.SPLIT}
 class Batched:
     """Owns the seams of one model. `notes` says which ways were refused, and why.
 
-    No group of sequences holds more than `most_grouped_tokens`.
+    No group of sequences holds more than `most_grouped_tokens`. With `can_share` sequences may have
+    spans behind them: all caches are plain, and no layer has a window or sinks.
     """
 
     def __init__(self, model: Any, family: str) -> None:
         self._model = model
         self._can_group = False
+        self.can_share = False
         self._groups: list[Group] = []
+        self._plain = True
         self.most_grouped_tokens = inf
         self.notes: tuple[str, ...] = ()
         self.mode = Mode.ALONE
@@ -83,13 +86,18 @@ class Batched:
         for mode in modes[modes.index(FIRST_MODE.get(family, Mode.FLAT)) : -1]:
             reason = self._try(mode, reference)
             if reason is None:
+                self._try_sharing(reference)
                 return
             self.notes += (f"sequences do not run {mode.value}: {reason}",)
         self.mode = Mode.ALONE
 
     def fresh(self) -> Past:
         """Make the empty cache of a sequence."""
-        return Past(caches.fresh(self._model))
+        return Past(self.fresh_layers())
+
+    def fresh_layers(self) -> caches.Layers:
+        """Make an empty cache."""
+        return caches.fresh(self._model)
 
     def clear(self) -> None:
         """Dissolve all groups; their sequences are of no use any more."""
@@ -128,7 +136,7 @@ class Batched:
         runs = tuple(_runs(parts))
         past, _ = parts[0]
         alone = self.mode is Mode.ALONE or (
-            ids.size == 1 and not past.group and past.length < LONG_TOKENS
+            ids.size == 1 and not past.group and not past.prefix and past.length < LONG_TOKENS
         )
         if alone:
             answer = self._one_by_one(parts, runs, ids, picked)
@@ -147,6 +155,7 @@ class Batched:
         views = over(step, parts[0][0].layers, split=self.mode is Mode.SPLIT)
         with running(step):
             logits: mx.array = self._model(ids[:, None], cache=views)
+        self._plain &= step.plain
         if step.picked is not None and logits.shape[0] != step.picked.size:
             logits = logits[step.picked]  # a projection that no seam has found
         return logits[:, -1]
@@ -182,14 +191,27 @@ class Batched:
         allowed = TOLERANCE.get(_narrowest(self._model), LOW_PRECISION_TOLERANCE)
         return None if off <= allowed else f"the logits are {off:.1e} off"
 
-    def _probe(self) -> mx.array:
-        """Answer a step in which sequences decode, in a group and not, and one prefills."""
+    def _try_sharing(self, reference: mx.array) -> None:
+        """Find out whether sequences may have spans behind them."""
+        plain = self._plain and all(map(caches.is_plain, self.fresh().members))
+        if self.mode is Mode.FLAT and plain:
+            allowed = TOLERANCE.get(_narrowest(self._model), LOW_PRECISION_TOLERANCE)
+            self.can_share = _apart(self._probe(frozen=True), reference) <= allowed
+            self.clear()
+
+    def _probe(self, *, frozen: bool = False) -> mx.array:
+        """Answer a step in which sequences decode, in a group and not, and one prefills.
+
+        If `frozen`, part of what each holds is in a span.
+        """
         parts, ids = [], []
         for number, (held, count) in enumerate(_PROBES, 1):
             past = self.fresh()
             before = mx.arange(held)[None] * number % 7 + 1
             mx.eval(self._model(before, cache=past.layers), caches.arrays(past.layers))
             past.length = held
+            if frozen:
+                past.freeze(self.fresh_layers)
             parts.append((past, count))
             ids.append([number + i for i in range(count)])
         order = self.arrange(parts)

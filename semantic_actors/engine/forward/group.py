@@ -3,7 +3,8 @@
 A call of attention costs as much as some hundred tokens of it, so rows of one length are cheaper
 together, and rows of very different lengths are not: the short would be padded to the long.
 `regroup` decides who is in which group. Who joins or leaves is copied; the whole group is when it
-outgrows its arrays, which is why groups are bounded.
+outgrows its arrays, which is why groups are bounded. All lengths here are those of the sequences'
+own tails: what they have in spans before costs them no row.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -25,12 +26,12 @@ OVERGROWN = 1.5
 
 
 class Group:
-    """Owns the arrays of its `pasts`, one row each, in this order; `longest` is a row's length."""
+    """Owns the tails of its `pasts`, one row each, in this order; `longest` is a row's length."""
 
     def __init__(self, pasts: Iterable[Past]) -> None:
         self.pasts: list[Past] = []
         self.longest = 0
-        ordered = sorted(pasts, key=lambda past: -past.length)
+        ordered = sorted(pasts, key=lambda past: -past.tail)
         self.stacks = [stacks.make(member, len(ordered)) for member in ordered[0].members]
         for past in ordered:
             self.join(past)
@@ -51,21 +52,21 @@ class Group:
             array
             for stack in self.stacks
             if isinstance(stack, stacks.AttentionStack)
-            for array in stack.slice(row, past.length, start, stop)
+            for array in stack.slice(row, past.tail, start, stop)
         ]
 
     def fits(self, length: int, most_tokens: float) -> bool:
         """Whether a sequence of that length may be a row."""
         longest = max(length, self.longest)
-        shortest = min(length, *(past.length for past in self.pasts))
+        shortest = min(length, *(past.tail for past in self.pasts))
         small = longest * (len(self.pasts) + 1) <= most_tokens
         return small and longest - shortest <= allowed_padding(longest)
 
     def join(self, past: Past) -> None:
         """Take a sequence's arrays into a new row."""
-        self.longest = max(self.longest, past.length)
+        self.longest = max(self.longest, past.tail)
         for stack, member in zip(self.stacks, past.members, strict=True):
-            stack.put(member, past.length, self.longest)
+            stack.put(member, past.tail, self.longest)
         self.pasts.append(past)
         past.group = self
 
@@ -74,7 +75,7 @@ class Group:
         for past in leaving:
             row = self.pasts.index(past)
             for stack, member in zip(self.stacks, past.members, strict=True):
-                stack.give(row, member, past.length)
+                stack.give(row, member, past.tail)
         self.remove(leaving)
 
     def remove(self, leaving: Collection[Past]) -> None:
@@ -89,7 +90,7 @@ class Group:
         for stack, copies in zip(self.stacks, lifted, strict=True):
             stack.keep(rows, copies)
         self.pasts = [self.pasts[row] for row in rows]
-        self.longest = max((past.length for past in self.pasts), default=0)
+        self.longest = max((past.tail for past in self.pasts), default=0)
         for past in leaving:
             past.group = None
 
@@ -101,7 +102,7 @@ class Group:
 
     def mask(self, columns: int) -> mx.array | None:
         """Which of the last columns each row sees, `(rows, 1, 1, columns)`; None: all."""
-        lengths = [past.length + 1 for past in self.pasts]
+        lengths = [past.tail + 1 for past in self.pasts]
         if min(lengths) >= columns:
             return None
         seen = mx.array(lengths)[:, None]
@@ -126,15 +127,15 @@ def regroup(groups: list[Group], singles: Sequence[Past], most_tokens: float) ->
             group.give_back(leaving)
     left = [group for group in groups if group.pasts]
     lone = sorted(
-        (past for past in singles if past.group is None and past.length),
-        key=lambda past: -past.length,
+        (past for past in singles if past.group is None and past.tail),
+        key=lambda past: -past.tail,
     )
     lone = [past for past in lone if not _joined(past, left, most_tokens)]
     return [*left, *_formed(lone, most_tokens)]
 
 
 def _joined(past: Past, groups: Iterable[Group], most_tokens: float) -> bool:
-    fitting = next((group for group in groups if group.fits(past.length, most_tokens)), None)
+    fitting = next((group for group in groups if group.fits(past.tail, most_tokens)), None)
     if fitting is not None:
         fitting.join(past)
     return fitting is not None
@@ -143,8 +144,8 @@ def _joined(past: Past, groups: Iterable[Group], most_tokens: float) -> bool:
 def _formed(lone: list[Past], most_tokens: float) -> Iterable[Group]:
     """Form groups of who is near enough to whom; `lone` is longest first."""
     while lone:
-        longest = lone[0].length
-        near = [past for past in lone if past.length >= longest - allowed_padding(longest)]
+        longest = lone[0].tail
+        near = [past for past in lone if past.tail >= longest - allowed_padding(longest)]
         mates = near[: max(1, int(min(len(near), most_tokens // longest)))]
         if len(mates) > 1:
             yield Group(mates)

@@ -32,9 +32,14 @@ def pays(parts: Sequence[Part]) -> bool:
     )
 
 
-def attend(parts: Sequence[Part], terms: Terms, most_bytes: int) -> list[mx.array]:
-    """Attend with each part, as many at a time as have no more than `most_bytes` of scores."""
-    answers: list[mx.array] = []
+def attend(
+    parts: Sequence[Part], terms: Terms, most_bytes: int
+) -> list[tuple[mx.array, mx.array | None]]:
+    """Attend with each part, as many at a time as have no more than `most_bytes` of scores.
+
+    Each answer comes with the logarithms of the sums it was divided by.
+    """
+    answers: list[tuple[mx.array, mx.array | None]] = []
     for together in _batches(parts, most_bytes // 4):
         if answers:
             mx.eval(answers)  # and let go of their scores
@@ -42,8 +47,9 @@ def attend(parts: Sequence[Part], terms: Terms, most_bytes: int) -> list[mx.arra
         mx.eval(scores)
         for part, score in zip(together, scores, strict=True):
             with np.errstate(invalid="ignore"):  # what is no number is found where it is drawn from
-                totals = _softmax(np.asarray(score), part, terms)
-            answers.append(_answer(part, score, mx.array(totals)))
+                totals, logs = _softmax(np.asarray(score), part, terms)
+            answer = _answer(part, score, mx.array(totals))
+            answers.append((answer, mx.array(logs.reshape(*answer.shape[:-1], 1))))
     return answers
 
 
@@ -70,10 +76,11 @@ def _answer(part: Part, weights: mx.array, totals: mx.array) -> mx.array:
     return answer.reshape(*part.queries.shape[:-1], part.values.shape[-1])
 
 
-def _softmax(scores: Any, part: Part, terms: Terms) -> Any:
+def _softmax(scores: Any, part: Part, terms: Terms) -> tuple[Any, Any]:
     """Replace scores by weights in place; return their sums, by which they are yet to be divided.
 
-    A sink takes part in the sum and has no value.
+    The logarithms that come with them are those of the sums before the peaks were taken off. A sink
+    takes part in the sum and has no value.
     """
     sequences, heads, rows, _ = part.queries.shape
     tokens = scores.shape[-1]
@@ -84,6 +91,7 @@ def _softmax(scores: Any, part: Part, terms: Terms) -> Any:
         each = np.asarray(terms.sinks.astype(mx.float32))
         sinks = np.tile(np.repeat(each, rows), sequences)[:, None]
     totals = np.empty((len(lines), 1), np.float32)
+    logs = np.empty_like(totals)
     step = max(1, BLOCK // tokens)
     for block in (slice(start, start + step) for start in range(0, len(lines), step)):
         line = lines[block]
@@ -95,7 +103,8 @@ def _softmax(scores: Any, part: Part, terms: Terms) -> Any:
         totals[block] = line.sum(axis=1, keepdims=True)
         if sinks is not None:
             totals[block] += np.exp(sinks[block] - peak)
-    return totals.reshape(*scores.shape[:-1], 1)
+        logs[block] = np.log(totals[block]) + peak
+    return totals.reshape(*scores.shape[:-1], 1), logs
 
 
 def _hide(scores: Any, mask: mx.array | str | None) -> None:

@@ -1,50 +1,98 @@
-"""What a sequence has behind it: its cache, alone or as a row of a group's."""
+"""What a sequence has behind it: spans that it may share, and a tail of its own.
 
+The tail is a cache of mlx-lm, alone or as a row of a group's. Only the tail is written to.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
 from semantic_actors.engine import caches
+from semantic_actors.engine.forward.span import Prefix, Segment, Span, cut
 
 if TYPE_CHECKING:
     from semantic_actors.engine.forward.group import Group
 
+Fresh = Callable[[], caches.Layers]
+"""Makes an empty cache."""
+
 
 @dataclass(slots=True, eq=False)
 class Past:
-    """One sequence's cache of `length` tokens.
+    """One sequence's `length` tokens: the first `before` are in spans, the others in its tail.
 
-    While it is in a group, `layers` are empty shells: `own` takes them back.
+    While the tail is in a group, `layers` are empty shells: `own` takes them back.
     """
 
     layers: caches.Layers
     length: int = 0
+    prefix: Prefix = ()
+    before: int = 0
     group: "Group | None" = None
     members: list[caches.Layer] = field(init=False)
 
     def __post_init__(self) -> None:
         self.members = caches.members(self.layers)
 
+    @property
+    def tail(self) -> int:
+        """Tokens in its own cache."""
+        return self.length - self.before
+
     def own(self) -> caches.Layers:
-        """Return the cache as its own, out of any group."""
+        """Return the tail as its own, out of any group."""
         if self.group is not None:
             self.group.give_back([self])
         return self.layers
 
+    def freeze(self, fresh: Fresh) -> None:
+        """Make a span of the tail, and begin another."""
+        self.own()
+        if self.tail:
+            self.prefix = (*self.prefix, Segment(Span.of(self.members), self.tail))
+        self.before = self.length
+        self._begin(fresh())
+
+    def cut(self, keep: int, fresh: Fresh) -> None:
+        """Forget all but the first `keep` tokens."""
+        if keep >= self.before:
+            caches.trim(self.own(), self.tail, keep - self.before)
+        else:
+            self.own()
+            self._begin(fresh())
+            self.prefix, self.before = cut(self.prefix, keep), keep
+        self.length = keep
+
+    def fork(self, keep: int, fresh: Fresh) -> "Past":
+        """Make another one of the first `keep` tokens: spans are shared, the tail is copied."""
+        if keep <= self.before:
+            return Past(fresh(), keep, cut(self.prefix, keep), keep)
+        layers = caches.fork(self.own(), self.tail, keep - self.before)
+        return Past(layers, keep, self.prefix, self.before)
+
     def rows(self, start: int, stop: int) -> list[mx.array]:
         """Keys and values of some tokens, `(heads, tokens, width)` each; plain attention only."""
-        if self.group is not None:
-            return self.group.rows(self, start, stop)
-        return [array[0, :, start:stop] for array in caches.arrays(self.members)]
+        pieces, first = [], 0
+        for segment in self.prefix:
+            low, high = max(start, first), min(stop, first + segment.rows)
+            if low < high:
+                pieces.append(segment.tokens(low - first, high - first))
+            first += segment.rows
+        if stop > first:
+            pieces.append(self._tail_rows(max(start, first) - first, stop - first))
+        if len(pieces) == 1:
+            return pieces[0]
+        return [mx.concatenate(list(parts), axis=1) for parts in zip(*pieces, strict=True)]
 
     def size_bytes(self) -> int:
-        """Bytes its arrays occupy, or its share of a group's."""
+        """Bytes the arrays of its tail occupy, or its share of a group's."""
         total = sum(array.nbytes for array in self.arrays())
         return total if self.group is None else total // len(self.group.pasts)
 
     def arrays(self, layers: int | None = None) -> list[mx.array]:
-        """All its arrays, or its group's; those of so many layers only."""
+        """All arrays of its tail, or its group's; those of so many layers only."""
         if self.group is not None:
             return self.group.arrays(layers)
         return caches.arrays(self.members[:layers])
@@ -62,4 +110,13 @@ class Past:
             group = self.group
             group.remove([self])
             mx.eval(group.arrays())  # or its old ones stay until the next step
-        self.layers, self.members = [], []
+        self.prefix = ()
+        self._begin([])
+
+    def _begin(self, layers: caches.Layers) -> None:
+        self.layers, self.members = layers, caches.members(layers)
+
+    def _tail_rows(self, start: int, stop: int) -> list[mx.array]:
+        if self.group is not None:
+            return self.group.rows(self, start, stop)
+        return [array[0, :, start:stop] for array in caches.arrays(self.members)]

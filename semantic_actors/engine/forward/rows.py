@@ -14,6 +14,7 @@ import mlx.core as mx
 
 from semantic_actors.engine.forward.group import Group
 from semantic_actors.engine.forward.past import Past
+from semantic_actors.engine.forward.span import Behind, behind
 from semantic_actors.engine.protocol import CollectLast, nothing
 
 
@@ -50,7 +51,8 @@ class Step:
     `settle` is called before the device is waited for while the step is built, perhaps often.
 
     `views` finds who stored keys, by their identity. `masks` are those of the groups, by group and
-    number of columns; all layers of a kind share one.
+    number of columns; all layers of a kind share one. `spans` are what is behind each run, by its
+    source. A step is `plain` if no layer has asked for a window or for sinks.
     """
 
     runs: tuple[Run, ...]
@@ -58,6 +60,8 @@ class Step:
     settle: CollectLast = nothing
     views: dict[int, Any] = field(default_factory=dict)
     masks: dict[tuple[int, int], mx.array | None] = field(default_factory=dict)
+    plain: bool = True
+    spans: dict[int, tuple[Behind, ...]] = field(default_factory=dict)
     positions: mx.array = field(init=False)
     total: int = field(init=False)
 
@@ -78,6 +82,14 @@ class Step:
         if key not in self.masks:
             self.masks[key] = group.mask(columns)
         return self.masks[key]
+
+    def behind(self, run: Run) -> tuple[Behind, ...]:
+        """Find the spans behind a run's sequences."""
+        source = run.source
+        if id(source) not in self.spans:
+            pasts = source.pasts if isinstance(source, Group) else [source]
+            self.spans[id(source)] = behind([past.prefix for past in pasts])
+        return self.spans[id(source)]
 
 
 class _Current(threading.local):

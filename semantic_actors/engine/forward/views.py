@@ -15,8 +15,9 @@ from semantic_actors.engine import caches
 from semantic_actors.engine.forward import attention
 from semantic_actors.engine.forward.group import Group
 from semantic_actors.engine.forward.rows import Run, Step
+from semantic_actors.engine.forward.span import Behind
 from semantic_actors.engine.forward.stacks import AttentionStack, StateStack
-from semantic_actors.engine.forward.terms import Part, Terms
+from semantic_actors.engine.forward.terms import Before, Part, Terms
 
 _stock: Any = mlx_lm_cache
 Store = Any
@@ -39,7 +40,7 @@ def over(step: Step, layers: caches.Layers, *, split: bool) -> list[Any]:
 
     Recurrent mixers always are.
     """
-    columns = zip(*map(_stores, step.runs), strict=True)
+    columns = enumerate(zip(*map(_stores, step.runs), strict=True))
     return [_view(step, layer, columns, split=split) for layer in layers]
 
 
@@ -51,18 +52,20 @@ def _stores(run: Run) -> list[Store]:
 def _view(step: Step, layer: caches.Layer, columns: Iterator[Any], *, split: bool) -> Any:
     if isinstance(layer, _stock.CacheList):
         return [_view(step, member, columns, split=split) for member in layer.caches]
-    stores = list(next(columns))
+    number, column = next(columns)
+    stores = list(column)
     if split or caches.is_state(layer):
         return SequencesView(step, stores)
-    return AttentionView(step, stores)
+    return AttentionView(step, stores, number)
 
 
 class AttentionView:
-    """One attention layer's stores, one per run."""
+    """One attention layer's stores, one per run; `number` is that of their member."""
 
-    def __init__(self, step: Step, stores: list[Store]) -> None:
+    def __init__(self, step: Step, stores: list[Store], number: int) -> None:
         self._step = step
         self._stores = stores
+        self._number = number
         self._window = getattr(stores[0], "max_size", None) or getattr(stores[0], "window", None)
         self._rows: tuple[mx.array, mx.array] | None = None
         self._fetched: list[tuple[mx.array, mx.array] | None] = []
@@ -111,6 +114,7 @@ class AttentionView:
             message = f"a window of {window} tokens over a cache of {self._window}"
             raise ValueError(message)
         window = window or self._window
+        self._step.plain &= window is None and sinks is None
         runs = zip(self._step.runs, self._stores, self._fetched, strict=True)
         parts = [self._part(queries, *run, window=window) for run in runs]
         attended = attention.attend(parts, Terms(scale, window, sinks), self._step.settle)
@@ -130,12 +134,24 @@ class AttentionView:
         window: int | None,
     ) -> Part:
         mine = _rows(queries, run, self._step)
+        prefixes = tuple(self._before(one) for one in self._step.behind(run))
         if fetched is not None:
-            return Part(mine if run.is_batch else mine.transpose(2, 1, 0, 3), *fetched)
+            mine = mine if run.is_batch else mine.transpose(2, 1, 0, 3)
+            return Part(mine, *fetched, "causal" if run.count > 1 else None, prefixes)
         assert isinstance(run.source, Group)
         columns = min(run.source.longest + 1, window or run.source.longest + 1)
         keys, values = store.seen(columns)
-        return Part(mine, keys, values, self._step.mask(run.source, columns))
+        return Part(mine, keys, values, self._step.mask(run.source, columns), prefixes)
+
+    def _before(self, behind: Behind) -> Before:
+        pair = behind.span.pairs[self._number]
+        assert pair is not None, "a layer has keys now, and had none before"
+        keys, values = (array[:, :, : behind.rows] for array in pair)
+        places = None if behind.places is None else mx.array(behind.places)
+        mask = None
+        if behind.kept is not None:
+            mask = mx.arange(behind.rows)[None] < mx.array(behind.kept)[:, None]
+        return Before(keys, values, places, None if mask is None else mask[None, None])
 
 
 class SequencesView:
