@@ -4,24 +4,41 @@ A cache is *pinned* while a sequence runs on it and *idle* afterwards; idle ones
 and evicted least recently used first. A pinned cache is charged what was reserved for it or what
 it occupies, whichever is more; an idle one what it occupies.
 
+What a cache held when another was forked from it is *frozen*: a span, which both have behind them
+and which is charged once, as long as anybody has it. A cache is charged for its tail only.
+
 State: the table of entries, in order of last use. Owner: the scheduler actor. The pool knows
 nothing of tensors or sequences; queries do not change it, commands do what they are told.
 """
 
-from collections.abc import Container, Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
 from semantic_actors.domain.ids import CacheId, Principal, TokenIds
 from semantic_actors.kv.prefix import common_prefix
 
+LEAST_SHARED: Final = 256
+"""Tokens from which on a tail is frozen for who is forked from it; fewer are copied."""
+
+
+@dataclass(slots=True, eq=False)
+class Span:
+    """Frozen tokens, which `users` caches have behind them."""
+
+    size_bytes: int
+    users: int = 1
+
 
 @dataclass(slots=True)
 class Entry:
     """One cache. `floor` is the shortest prefix it can be cut back to.
 
-    The first `saved` of its tokens are in the store, or on their way there.
+    The first `saved` of its tokens are in the store, or on their way there. `spans` are what it has
+    behind it, with the number of tokens of each; `size_bytes` is that of its tail.
     """
 
     cache: CacheId
@@ -32,10 +49,16 @@ class Entry:
     reserved_bytes: int = 0
     pinned: bool = False
     saved: int = 0
+    spans: tuple[tuple[Span, int], ...] = ()
+
+    @property
+    def before(self) -> int:
+        """Tokens in spans."""
+        return sum(rows for _, rows in self.spans)
 
     @property
     def charged_bytes(self) -> int:
-        """What the pool counts for this cache."""
+        """What the pool counts for its tail."""
         return max(self.size_bytes, self.reserved_bytes) if self.pinned else self.size_bytes
 
 
@@ -52,11 +75,15 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Pool:
-    """All caches of the engine and their charge against `budget_bytes`."""
+    """All caches of the engine and their charge against `budget_bytes`.
 
-    def __init__(self, budget_bytes: int) -> None:
+    With `share` forks have spans behind them; else all is copied.
+    """
+
+    def __init__(self, budget_bytes: int, *, share: bool = False) -> None:
         self.budget_bytes = budget_bytes
         self.used_bytes = 0
+        self._share = share
         self._entries: dict[CacheId, Entry] = {}
 
     # Queries
@@ -78,7 +105,30 @@ class Pool:
     @property
     def pinned_bytes(self) -> int:
         """Charge of the caches that sequences run on: referenced and reserved."""
-        return sum(entry.charged_bytes for entry in self._entries.values() if entry.pinned)
+        pinned = [entry for entry in self._entries.values() if entry.pinned]
+        spans = {span for entry in pinned for span, _ in entry.spans}
+        charged = sum(entry.charged_bytes for entry in pinned)
+        return charged + sum(span.size_bytes for span in spans)
+
+    @property
+    def span_bytes(self) -> int:
+        """Charge of all spans."""
+        spans = {span for entry in self._entries.values() for span, _ in entry.spans}
+        return sum(span.size_bytes for span in spans)
+
+    def freed_bytes(self, cache: CacheId) -> int:
+        """Charge that ends when this cache is dropped now."""
+        entry = self._entries[cache]
+        alone = sum(span.size_bytes for span, _ in entry.spans if span.users == 1)
+        return entry.charged_bytes + alone
+
+    def freezes(self, source: CacheId, keep: int) -> bool:
+        """Whether the tail of `source` is frozen for a fork of its first `keep` tokens."""
+        return self._share and keep - self._entries[source].before >= LEAST_SHARED
+
+    def shared_by(self, source: CacheId, keep: int) -> int:
+        """Tokens that a fork of the first `keep` of `source` is not charged for."""
+        return keep if self.freezes(source, keep) else min(keep, self._entries[source].before)
 
     def idle(self) -> Iterator[Entry]:
         """Caches that may be evicted, least recently used first."""
@@ -114,6 +164,16 @@ class Pool:
         self.used_bytes += entry.charged_bytes
         return entry
 
+    def freeze(self, cache: CacheId, length: int) -> None:
+        """Turn the tail of a cache of `length` tokens into a span; nothing is reserved then."""
+        entry = self._entries[cache]
+        assert self._share, cache
+        span = Span(entry.size_bytes)
+        with _Recharge(self, entry):
+            entry.spans = (*entry.spans, (span, length - entry.before))
+            entry.size_bytes = entry.reserved_bytes = 0
+        self.used_bytes += span.size_bytes
+
     def copy(self, source: CacheId, cache: CacheId, keep: int, *, reserved_bytes: int) -> Entry:
         """Add a pinned cache holding the first `keep` tokens of `source`."""
         origin = self._entries[source]
@@ -121,6 +181,9 @@ class Pool:
         entry = self.open(cache, origin.principal, reserved_bytes=reserved_bytes)
         entry.tokens = origin.tokens[:keep]
         entry.saved = min(origin.saved, keep)
+        entry.spans = tuple(_cut(origin.spans, keep))
+        for span, _ in entry.spans:
+            span.users += 1
         return entry
 
     def take(self, source: CacheId, cache: CacheId, keep: int, *, reserved_bytes: int) -> Entry:
@@ -130,13 +193,19 @@ class Pool:
         self.drop(source)
         return entry
 
-    def grow(self, cache: CacheId, tokens: TokenIds, *, size_bytes: int, floor: int) -> None:
-        """Record that `tokens` were appended and what the cache occupies since."""
+    def grow(
+        self, cache: CacheId, tokens: TokenIds, *, size_bytes: int, floor: int, frozen: int = 0
+    ) -> None:
+        """Record that `tokens` were appended and what the tail occupies since.
+
+        It was that behind `frozen` tokens: the size means nothing if more are frozen by now.
+        """
         entry = self._entries[cache]
         with _Recharge(self, entry):
             entry.tokens.extend(tokens)
-            entry.size_bytes = size_bytes
             entry.floor = floor
+            if frozen == entry.before:
+                entry.size_bytes = size_bytes
 
     def raise_floor(self, cache: CacheId, floor: int) -> None:
         """Record that a step under way leaves the cache with this floor, beyond its tokens even."""
@@ -158,16 +227,29 @@ class Pool:
 
     def drop(self, cache: CacheId) -> None:
         """Forget a cache; the engine is told to free it by whoever calls this."""
-        self.used_bytes -= self._entries.pop(cache).charged_bytes
+        self.used_bytes -= self.freed_bytes(cache)
+        for span, _ in self._entries.pop(cache).spans:
+            span.users -= 1
 
     def check_integrity(self) -> None:
         """Raise `AssertionError` where the books do not add up."""
         charged = sum(entry.charged_bytes for entry in self._entries.values())
+        users = Counter(span for entry in self._entries.values() for span, _ in entry.spans)
+        charged += sum(span.size_bytes for span in users)
         assert charged == self.used_bytes, (charged, self.used_bytes)
+        assert all(span.users == count for span, count in users.items()), users
         for entry in self._entries.values():
             assert entry.pinned or 0 <= entry.floor <= len(entry.tokens), entry.cache
             assert entry.pinned or entry.reserved_bytes == 0, entry.cache
             assert 0 <= entry.saved <= len(entry.tokens), entry.cache
+
+
+def _cut(spans: Iterable[tuple[Span, int]], keep: int) -> Iterator[tuple[Span, int]]:
+    for span, rows in spans:
+        if keep <= 0:
+            return
+        yield span, min(rows, keep)
+        keep -= rows
 
 
 def _may_beat(keep: int, held: Sequence[int], wanted: Sequence[int]) -> bool:

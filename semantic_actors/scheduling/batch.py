@@ -20,7 +20,7 @@ from math import inf
 import msgspec
 
 from semantic_actors.domain.errors import Overloaded, SemanticActorsError
-from semantic_actors.domain.ids import CacheId, SequenceId
+from semantic_actors.domain.ids import CacheId, SequenceId, TokenIds
 from semantic_actors.engine.protocol import (
     Fed,
     Feed,
@@ -31,7 +31,7 @@ from semantic_actors.engine.protocol import (
     Start,
     StepOutput,
 )
-from semantic_actors.kv import Pool
+from semantic_actors.kv import Match, Pool
 from semantic_actors.kv.layout import Layout, Rows
 from semantic_actors.scheduling import keeping, restoring
 from semantic_actors.scheduling.admission import check
@@ -173,7 +173,7 @@ class Batch:
         for grant in decision.granted:
             sequence = self._find(grant.sequence)
             sequence.reserved_tokens = grant.tokens
-            self.pool.reserve(_cache(sequence), self._footprint.size_bytes(grant.tokens))
+            self._reserve(sequence)
         self._follow(decision)
         starts = tuple(self._admit(admission) for admission in decision.admitted)
         notices += [self._begun(admission) for admission in decision.admitted]
@@ -265,15 +265,36 @@ class Batch:
         match, cache = admission.match, CacheId(next(_CACHE_IDS))
         sequence.restart(cache, match.keep if match else 0)
         sequence.reserved_tokens = admission.tokens
-        reserved = self._footprint.size_bytes(admission.tokens)
+        room = len(sequence.tokens)
         if match is None:
-            self.pool.open(cache, sequence.principal, reserved_bytes=reserved)
-            return Start(cache, room=len(sequence.tokens))
+            self.pool.open(cache, sequence.principal, reserved_bytes=0)
+            self._reserve(sequence)
+            return Start(cache, room=room)
+        share = not admission.take and self._freeze(match)
         if admission.take:
             self.keeping.forget(match.cache, lost=False)
         move = self.pool.take if admission.take else self.pool.copy
-        move(match.cache, cache, match.keep, reserved_bytes=reserved)
-        return Start(cache, match.cache, match.keep, admission.take, room=len(sequence.tokens))
+        move(match.cache, cache, match.keep, reserved_bytes=0)
+        self._reserve(sequence)
+        return Start(cache, match.cache, match.keep, admission.take, room, share)
+
+    def _freeze(self, match: Match) -> bool:
+        """Freeze the tail of a cache that is forked, if that is worth it."""
+        if not self.pool.freezes(match.cache, match.keep):
+            return False
+        owner = next((one for one in self.running if one.cache == match.cache), None)
+        self.pool.freeze(
+            match.cache, owner.planned if owner else len(self.pool[match.cache].tokens)
+        )
+        if owner is not None:
+            self._reserve(owner)
+        return True
+
+    def _reserve(self, sequence: Sequence) -> None:
+        """Set aside what the tail of a running sequence may grow to."""
+        cache = _cache(sequence)
+        tokens = max(0, sequence.reserved_tokens - self.pool[cache].before)
+        self.pool.reserve(cache, self._footprint.size_bytes(tokens))
 
     def _begun(self, admission: Admission) -> Notice:
         """Say that a sequence runs; one that is restored first is told about when it has been."""
@@ -313,7 +334,7 @@ class Batch:
             return self._failed(sequence, result)
         tokens = feed.tokens or (sequence.tokens[feed.position],)
         sequence.fed += feed.count
-        self.pool.grow(result.cache, tokens, size_bytes=result.size_bytes, floor=result.floor)
+        self._grow(result, tokens)
         self._look_ahead([sequence] if sequence.flights else [])
         finish = None if result.token is None else self._drawn(sequence, result.token)
         silent = sequence.leaving or result.token is None
@@ -321,11 +342,20 @@ class Batch:
             self._leave(sequence)
         return None if silent else TokenNotice(sequence.id, result.token, finish)
 
+    def _grow(self, result: Fed, tokens: TokenIds) -> None:
+        self.pool.grow(
+            result.cache,
+            tokens,
+            size_bytes=result.size_bytes,
+            floor=result.floor,
+            frozen=result.frozen,
+        )
+
     def _loaded(self, sequence: Sequence, load: Load, result: Fed) -> Notice | None:
         sequence.flights -= 1
         sequence.fed = load.stop
         tokens = tuple(sequence.tokens[load.position : load.stop])
-        self.pool.grow(result.cache, tokens, size_bytes=result.size_bytes, floor=result.floor)
+        self._grow(result, tokens)
         self.pool[result.cache].saved = load.stop
         self.restored_total += load.stop - load.position
         if sequence.leaving:

@@ -1,9 +1,12 @@
 """The scratch account of the pool while a plan is made."""
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from semantic_actors.domain.ids import CacheId
-from semantic_actors.kv import Pool
+from semantic_actors.kv import Entry, Pool
+from semantic_actors.kv.pool import Span
 
 
 class Ledger:
@@ -11,49 +14,63 @@ class Ledger:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._left: Counter[Span] = Counter()
         self.free = pool.free_bytes
         self.evicted: list[CacheId] = []
         self.taken: list[CacheId] = []
 
     @cached_property
-    def idle(self) -> dict[CacheId, int]:
-        """Bytes of the caches that may still be evicted; a step without claims never lists them."""
-        return {entry.cache: entry.charged_bytes for entry in self._pool.idle()}
+    def idle(self) -> dict[CacheId, Entry]:
+        """Caches that may still be evicted; a step without claims never lists them."""
+        return {entry.cache: entry for entry in self._pool.idle()}
 
     def affords(self, need: int) -> bool:
         """Whether `need` bytes can be set aside, were every idle cache evicted for it."""
-        return need <= self.free or need <= self.free + sum(self.idle.values())
+        if need <= self.free:
+            return True
+        return need <= self.free + sum(_freed(self.idle.values(), Counter(self._left)))
 
     def settle(self) -> None:
         """Evict what is idle while the pool is overdrawn: a cache may outgrow its reservation."""
         while self.free < 0 and self.idle:
-            cache = next(iter(self.idle))
-            self.free += self.idle.pop(cache)
-            self.evicted.append(cache)
+            self._evict([next(iter(self.idle))])
 
     def claim(self, need: int, *, keeping: CacheId | None = None) -> bool:
         """Set `need` bytes aside, evicting as far as necessary; on False nothing has changed."""
-        free = self.free
-        victims = []
-        for cache, size in self.idle.items() if free < need else ():
-            if free >= need:
-                break
-            if cache != keeping:
-                victims.append(cache)
-                free += size
-        if free < need:
-            return False
-        for cache in victims:
-            del self.idle[cache]
-        self.evicted += victims
-        self.free = free - need
+        victims: list[CacheId] = []
+        if self.free < need:
+            free = self.free
+            able = [entry for entry in self.idle.values() if entry.cache != keeping]
+            for entry, freed in zip(able, _freed(able, Counter(self._left)), strict=True):
+                if free >= need:
+                    break
+                victims.append(entry.cache)
+                free += freed
+            if free < need:
+                return False
+        self._evict(victims)
+        self.free -= need
         return True
 
     def claim_by_taking(self, need: int, source: CacheId) -> bool:
-        """As `claim`, on top of an idle cache that is used up."""
-        size = self.idle[source]
-        if not self.claim(need - size, keeping=source):
+        """As `claim`, on top of the tail of an idle cache, which is used up."""
+        if not self.claim(need - self.idle[source].charged_bytes, keeping=source):
             return False
         del self.idle[source]
         self.taken.append(source)
         return True
+
+    def _evict(self, victims: list[CacheId]) -> None:
+        self.free += sum(_freed([self.idle.pop(victim) for victim in victims], self._left))
+        self.evicted += victims
+
+
+def _freed(entries: Iterable[Entry], left: Counter[Span]) -> Iterator[int]:
+    """Bytes that become free with each cache; `left` counts how many have left each span."""
+    for entry in entries:
+        freed = entry.charged_bytes
+        for span, _ in entry.spans:
+            left[span] += 1
+            if left[span] == span.users:
+                freed += span.size_bytes
+        yield freed

@@ -148,10 +148,12 @@ def _grow(view: View, ledger: Ledger) -> Decision:
 
 
 def _growth(sequence: Sequence, view: View, ledger: Ledger) -> Grant | None:
-    size = view.footprint.size_bytes
+    assert sequence.cache is not None
+    before = view.pool[sequence.cache].before
+    reserved = view.footprint.size_bytes(sequence.reserved_tokens - before)
     wanted = min(sequence.length + GROWTH_TOKENS, view.context)
     for tokens in (wanted, sequence.length):
-        if ledger.claim(size(tokens) - size(sequence.reserved_tokens)):
+        if ledger.claim(view.footprint.size_bytes(tokens - before) - reserved):
             return Grant(sequence.id, tokens)
     return None
 
@@ -164,7 +166,7 @@ def _break_deadlock(view: View, ledger: Ledger) -> Decision:
     while grant is None and younger:
         victim = younger.pop()
         assert victim.cache is not None
-        ledger.free += view.pool[victim.cache].charged_bytes
+        ledger.free += view.pool.freed_bytes(victim.cache)
         preempted.append(victim.id)
         grant = _growth(oldest, view, ledger)
     return Decision(
@@ -211,9 +213,6 @@ class _Queue:
         view, ledger = self._view, self._ledger
         tokens = reservation(sequence, view.pool, view.footprint, view.context)
         assert tokens is not None, "refused at submission"
-        need = view.footprint.size_bytes(tokens)
-        if not ledger.affords(need):
-            return False
         gone = frozenset((*ledger.evicted, *ledger.taken))
         match = view.pool.match(sequence.principal, sequence.tokens, without=gone)
         found = match.keep if match else 0
@@ -221,13 +220,17 @@ class _Queue:
         if following is not None:
             self.followers.append(Follower(sequence.id, following))
             self.following += 1
-        else:
-            take = _claim(need, match, ledger)
-            restored = _restored(sequence, found)
-            self.admitted.append(Admission(sequence.id, tokens, match, take, restored))
-            if not restored:
-                self.moving.append((sequence, found))
-            self._leaders.add(sequence, found)
+            return True
+        source = _claim(view, tokens, match, ledger)
+        if source is None:
+            return False
+        match, take = source
+        found = match.keep if match else 0
+        restored = _restored(sequence, found)
+        self.admitted.append(Admission(sequence.id, tokens, match, take, restored))
+        if not restored:
+            self.moving.append((sequence, found))
+        self._leaders.add(sequence, found)
         return True
 
 
@@ -237,15 +240,27 @@ def _restored(sequence: Sequence, found: int) -> int:
     return stored if stored - found >= LEAST_TOKENS else 0
 
 
-def _claim(need: int, match: Match | None, ledger: Ledger) -> bool:
-    """Set aside what the ledger affords; True if the matched cache is used up for it."""
-    if match is None:
-        return not ledger.claim(need)
-    takeable = match.cache in ledger.idle  # it is not if another admission copies it
-    if not (takeable and match.whole) and ledger.claim(need, keeping=match.cache):
-        ledger.idle.pop(match.cache, None)
-        return False
-    return ledger.claim_by_taking(need, match.cache)
+def _claim(
+    view: View, tokens: int, match: Match | None, ledger: Ledger
+) -> tuple[Match | None, bool] | None:
+    """Set aside what so many tokens need, on what was found of them, or on nothing.
+
+    Returns the match that is used, if any, and whether its cache is used up; None if there is no
+    memory.
+    """
+    size, pool = view.footprint.size_bytes, view.pool
+    if match is not None:
+        takeable = match.cache in ledger.idle  # it is not if another admission copies it
+        kept = min(match.keep, pool[match.cache].before)
+        if takeable and match.whole and ledger.claim_by_taking(size(tokens - kept), match.cache):
+            return match, True
+        fork = size(tokens - pool.shared_by(match.cache, match.keep))
+        if ledger.claim(fork, keeping=match.cache):
+            ledger.idle.pop(match.cache, None)
+            return match, False
+        if takeable and ledger.claim_by_taking(size(tokens - kept), match.cache):
+            return match, True
+    return (None, False) if ledger.claim(size(tokens)) else None
 
 
 def _shares(moving: list[tuple[Sequence, int]], pace: Pace) -> Iterable[Share]:

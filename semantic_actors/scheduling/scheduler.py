@@ -92,7 +92,8 @@ class Scheduler(Actor[SchedulerMessage]):
         self._limits = limits
         layout = engine.info.layout if store is not None else None
         self._store = store if layout is not None else None
-        self._batch = Batch(Pool(pool_bytes), engine.info.footprint, limits, layout)
+        pool = Pool(pool_bytes, share=engine.info.footprint.share)
+        self._batch = Batch(pool, engine.info.footprint, limits, layout)
         self._outlets: dict[SequenceId, Callable[[SubscriberMessage], None]] = {}
         self._turnover = Turnover()
         self._flushes: list[Deferred[None]] = []

@@ -99,7 +99,8 @@ class Rig:
             window=self.window,
         )
         layout = self.backend.info.layout if self.shelf is not None else None
-        self.batch = Batch(Pool(self.pool_bytes), self.backend.info.footprint, limits, layout)
+        pool = Pool(self.pool_bytes, share=self.backend.info.footprint.share)
+        self.batch = Batch(pool, self.backend.info.footprint, limits, layout)
 
     def submit(self, sequence: Sequence) -> None:
         """Submit, and say what is on the shelf."""
