@@ -9,6 +9,7 @@ from typing import Any, Final, assert_never
 import msgspec
 
 from semantic_actors.api.errors import Dialect
+from semantic_actors.api.miss_encode import diagnostics
 from semantic_actors.api.reply import Answer, Envelope
 from semantic_actors.api.wire import frame, last_frames
 from semantic_actors.domain.request import ToolCall
@@ -115,14 +116,14 @@ class MessageReply:
         return frame({"type": name, **data}, name)
 
 
-def _usage(usage: Usage) -> dict[str, int]:
+def _usage(usage: Usage) -> dict[str, Any]:
     """Count as this API does: `input_tokens` are those that were not cached."""
     return {
         "input_tokens": usage.prompt_tokens - usage.cached_tokens,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.completion_tokens,
-    }
+    } | diagnostics(usage)
 
 
 def _stop(finished: Finished) -> dict[str, str | None]:

@@ -126,6 +126,8 @@ class Border:
         route = "unmatched" if resource is None else resource.canonical
         usage = visit.usage or Usage()
         self._metrics.count(request.method, route, status, duration_s)
+        if usage.miss is not None:
+            self._metrics.missed(usage.miss)
         _log.info(
             "request_finished",
             method=request.method,

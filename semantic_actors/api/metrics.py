@@ -1,14 +1,17 @@
 """Counters of the HTTP room, and the house's own, in the text format of Prometheus.
 
-Labels are bounded: methods we know, route templates, statuses. Nothing a client sends becomes one.
+Labels are bounded: methods we know, route templates, statuses, kinds of misses. Nothing a
+client sends becomes one.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from semantic_actors.domain.usage import Miss, MissKind
 
 _PREFIX: Final = "semantic_actors"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
@@ -34,6 +37,27 @@ class HttpMetrics:
             registry=self._registry,
             buckets=(0.005, 0.025, 0.1, 0.5, 1, 5, 10, 30, 60, 300),
         )
+
+        self._misses = Counter(
+            "prefix_misses",
+            "Prompts of which a part was computed again.",
+            ("kind",),
+            namespace=_PREFIX,
+            registry=self._registry,
+        )
+        for kind in get_args(MissKind):
+            self._misses.labels(kind)
+        self._missed_tokens = Counter(
+            "prefix_missed_tokens",
+            "Prompt tokens that a session had computed before and that were computed again.",
+            namespace=_PREFIX,
+            registry=self._registry,
+        )
+
+    def missed(self, miss: Miss) -> None:
+        """Count an answer whose prompt was not found as it should have been."""
+        self._misses.labels(miss.kind).inc()
+        self._missed_tokens.inc(miss.tokens_lost)
 
     def count(self, method: str, route: str, status: int, duration_s: float) -> None:
         """Count one request. `route` is a template, never a path."""

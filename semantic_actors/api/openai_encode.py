@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final, assert_never
 
 from semantic_actors.api.errors import Dialect
+from semantic_actors.api.miss_encode import diagnostics
 from semantic_actors.api.reply import Answer, Envelope
 from semantic_actors.api.wire import DONE, frame, last_frames
 from semantic_actors.domain.request import ToolCall
@@ -148,7 +149,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens} | diagnostics(usage),
     }
 
 

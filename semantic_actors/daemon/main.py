@@ -8,25 +8,29 @@ from typing import Any
 
 from semantic_actors import __version__
 from semantic_actors.daemon import logs
+from semantic_actors.daemon.control import Unreachable
 from semantic_actors.daemon.settings import Settings, load_settings
 from semantic_actors.daemon.signals import Signals
+from semantic_actors.daemon.verbs import add_sessions
 from semantic_actors.domain.errors import ConfigurationError, SemanticActorsError
 from semantic_actors.engine import blas
 
 USAGE = 2
 FAILED = 1
+UNREACHABLE = 69
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        settings = load_settings(options.config, _overrides(options))
+        settings = load_settings(getattr(options, "config", None), _overrides(options))
         logs.configure(settings.log)
-        blas.preload(settings.model.blas)
         return int(options.verb(settings, options))
     except ConfigurationError as error:
         return _complain(error, USAGE)
+    except Unreachable as error:
+        return _complain(error, UNREACHABLE)
     except (SemanticActorsError, OSError) as error:
         return _complain(error, FAILED)
 
@@ -37,6 +41,7 @@ def _complain(error: Exception, code: int) -> int:
 
 
 def _serve(settings: Settings, _: argparse.Namespace) -> int:
+    blas.preload(settings.model.blas)
     signals = Signals()  # from here on a signal is a wish to leave, not a sudden end
     with signals.early():
         from semantic_actors.daemon.serve import serve  # noqa: PLC0415 (BLAS comes before mlx)
@@ -45,6 +50,7 @@ def _serve(settings: Settings, _: argparse.Namespace) -> int:
 
 
 def _doctor(settings: Settings, options: argparse.Namespace) -> int:
+    blas.preload(settings.model.blas)
     from semantic_actors.daemon.doctor import examine  # noqa: PLC0415 (BLAS comes before mlx)
 
     return examine(settings, selftest=options.selftest, as_json=options.json)
@@ -63,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.set_defaults(verb=_serve)
     serve.add_argument("--ram-budget", metavar="SIZE", help="bytes of KV cache, as in 4GiB")
+    serve.add_argument("--state-dir", metavar="DIR", help="where caches are kept on disk")
+    serve.add_argument("--disk-budget", metavar="SIZE", help="bytes of them, as in 20GiB; or off")
+    serve.add_argument("--socket", metavar="PATH", help="where other verbs find this daemon")
     doctor = verbs.add_parser(
         "doctor", help="check this machine and say what to do", allow_abbrev=False
     )
@@ -76,13 +85,17 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--model", metavar="DIR_OR_HUB_ID", help="default: the pocket model")
         verb.add_argument("--adapter", metavar="DIR", help="LoRA weights to apply at load")
         verb.add_argument("--context", type=int, metavar="N", help="tokens a conversation may hold")
+    add_sessions(verbs)
     return parser
 
 
 _FLAGS = {
     "host": ("server", "host"),
     "port": ("server", "port"),
+    "socket": ("server", "socket"),
     "ram_budget": ("memory", "ram_budget"),
+    "state_dir": ("store", "state_dir"),
+    "disk_budget": ("store", "disk_budget"),
     "model": ("model", "path"),
     "adapter": ("model", "adapter"),
     "context": ("model", "context"),

@@ -3,11 +3,13 @@
 import asyncio
 import os
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import structlog
 
-from semantic_actors.actors import RestartIntensityExceeded
+from semantic_actors.actors import Actor, RestartIntensityExceeded
 from semantic_actors.api import Access
 from semantic_actors.daemon.drain import drain
 from semantic_actors.daemon.keys import read_keys
@@ -15,16 +17,19 @@ from semantic_actors.daemon.memory import MemoryWatch, judge_budget, read_memory
 from semantic_actors.daemon.port import refusal
 from semantic_actors.daemon.settings import Settings, size_bytes
 from semantic_actors.daemon.signals import Signals
+from semantic_actors.daemon.state import state_directory
 from semantic_actors.daemon.tree import Address, House
 from semantic_actors.domain.errors import ConfigurationError, SemanticActorsError
 from semantic_actors.engine import (
     EXIT_STUCK,
     Backend,
     EngineThread,
+    ModelInfo,
     Watchdog,
     device,
     pocket_path,
 )
+from semantic_actors.persistence import Fs, Store, StoreMessage, open_state
 from semantic_actors.scheduling import BatchLimits
 from semantic_actors.sessions import ModelCard
 from semantic_actors.text import Codec, TextThread
@@ -52,7 +57,35 @@ def open_model(settings: Settings) -> Backend:
     _wire(settings.memory.wired_limit)
     model = settings.model
     path = model.path or str(pocket_path())
-    return open_backend(path, model.adapter or None, model.weights, model.context or None)
+    memo = state_directory(settings.store.state_dir) / "weights.json" if stores(settings) else None
+    return open_backend(path, model.adapter or None, model.weights, model.context or None, memo)
+
+
+def stores(settings: Settings) -> bool:
+    """Whether caches are kept on disk."""
+    return settings.store.disk_budget != "off"
+
+
+def _make_store(
+    settings: Settings, info: ModelInfo, state: Fs | None
+) -> Callable[[], Actor[StoreMessage]] | None:
+    """Return what makes the store; None if there is nothing to store, or it is not wanted."""
+    if state is None:
+        return None
+    layout = info.layout
+    if layout is None:
+        log.warning("caches_not_stored", family=info.family, reason="a cache of another kind")
+        return None
+    budget_bytes = size_bytes(settings.store.disk_budget)
+    ttl_s = settings.store.ttl or None
+    return lambda: Store(state, info.identity, layout, budget_bytes, ttl_s)
+
+
+def _open_state(settings: Settings) -> AbstractContextManager[Fs | None]:
+    """Open and lock the state directory, if caches are kept on disk."""
+    if not stores(settings):
+        return nullcontext()
+    return open_state(state_directory(settings.store.state_dir))
 
 
 def _wire(limit: str) -> None:
@@ -89,6 +122,11 @@ async def serve(settings: Settings, signals: Signals) -> int:
     if refused := refusal(settings.server.host, settings.server.port):
         message = f"cannot listen on {settings.server.host}:{settings.server.port}: {refused}"
         raise CannotListen(message)
+    with _open_state(settings) as state:
+        return await _serve(settings, signals, access, state)
+
+
+async def _serve(settings: Settings, signals: Signals, access: Access, state: Fs | None) -> int:
     engine = EngineThread(lambda: open_model(settings), asyncio.get_running_loop())
     leave_by = 0.0
     try:
@@ -96,7 +134,9 @@ async def serve(settings: Settings, signals: Signals) -> int:
             return 0
         check_budget(settings)
         with _Watch(engine, settings), MemoryWatch() as memory:
-            code, leave_by = await _live(settings, access, engine, signals, memory)
+            code, leave_by = await _live(
+                settings, engine, signals, access=access, memory=memory, state=state
+            )
             return code
     finally:
         await _stop(engine, leave_by)
@@ -134,10 +174,12 @@ def check_budget(settings: Settings) -> None:
 
 async def _live(
     settings: Settings,
-    access: Access,
     engine: EngineThread,
     signals: Signals,
+    *,
+    access: Access,
     memory: MemoryWatch,
+    state: Fs | None,
 ) -> tuple[int, float]:
     """Run the house until it is drained or gives up.
 
@@ -147,7 +189,9 @@ async def _live(
     text_thread = TextThread()
     try:
         codec = await loop.run_in_executor(text_thread, Codec.load, engine.info.folder)
-        house = _house(settings, engine, codec, text_thread, access=access, memory=memory)
+        house = _house(
+            settings, engine, codec, text_thread, access=access, memory=memory, state=state
+        )
         running = asyncio.ensure_future(house.root.run())
         told = asyncio.ensure_future(signals.drain.wait())
         await asyncio.wait((running, told), return_when=asyncio.FIRST_COMPLETED)
@@ -173,6 +217,7 @@ def _house(
     *,
     access: Access,
     memory: MemoryWatch,
+    state: Fs | None,
 ) -> House:
     info = engine.info
     name = model_name(settings)
@@ -184,6 +229,7 @@ def _house(
         max_waiting=settings.scheduler.max_waiting,
         prefill_tokens=settings.scheduler.prefill_tokens,
         inter_token_target_s=settings.scheduler.inter_token_target,
+        dirty_bytes=size_bytes(settings.store.dirty_budget),
     )
     return House(
         engine=engine,
@@ -195,6 +241,7 @@ def _house(
         access=access,
         address=Address(settings.server.host, settings.server.port, _say_ready),
         surroundings=memory.surroundings,
+        make_store=_make_store(settings, info, state),
     )
 
 

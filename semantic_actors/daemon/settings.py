@@ -53,6 +53,7 @@ class ServerSettings(_Section, frozen=True):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
+    socket: str = ""
     allowed_hosts: tuple[str, ...] = ()
     keys_file: str = ""
 
@@ -72,6 +73,19 @@ class MemorySettings(_Section, frozen=True):
 
     ram_budget: Size = "4GiB"
     wired_limit: SizeOrOff = "off"
+
+
+class StoreSettings(_Section, frozen=True):
+    """Where caches are kept on disk, and how much of it they may take.
+
+    `state_dir` empty is the platform's own place. `ttl` 0 keeps what the budget has room for;
+    `dirty_budget` bounds the memory of what is on its way there.
+    """
+
+    state_dir: str = ""
+    disk_budget: SizeOrOff = "20GiB"
+    dirty_budget: Size = "256MiB"
+    ttl: Annotated[float, Meta(ge=0, le=3_155_760_000)] = 0.0
 
 
 class SchedulerSettings(_Section, frozen=True):
@@ -104,6 +118,7 @@ class Settings(_Section, frozen=True):
     server: ServerSettings = ServerSettings()
     model: ModelSettings = ModelSettings()
     memory: MemorySettings = MemorySettings()
+    store: StoreSettings = StoreSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     lifecycle: LifecycleSettings = LifecycleSettings()
     log: LogSettings = LogSettings()

@@ -1,8 +1,7 @@
 """The whole supervision tree on one screen.
 
     root                       one_for_one, 3 restarts in 60 s; above it systemd or launchd
-    ├─ persistence             its failures are nobody else's
-    │  └─ store    permanent   owns the files; without it the house serves on and forgets
+    ├─ store       permanent   owns the files; none, where it fails too often
     ├─ scheduler   permanent   an instance is an epoch; owns the KV pool and the engine's attention
     ├─ sessions                one temporary child per agent session; they watch the scheduler
     └─ api         5 in 60 s
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from semantic_actors.actors import Actor, ActorRef, ChildSpec, Message, StopReason, Supervisor
 from semantic_actors.api import Access, HttpServer
 from semantic_actors.engine.protocol import Engine
-from semantic_actors.persistence.messages import StoreMessage
+from semantic_actors.persistence import StoreMessage, StoreOrNone
 from semantic_actors.scheduling import BatchLimits, Scheduler, SchedulerMessage
 from semantic_actors.sessions import Directory, ModelCard, Surroundings
 from semantic_actors.text import Codec
@@ -92,19 +91,17 @@ class House:
         surroundings: Callable[[], Surroundings],
         make_store: Callable[[], Actor[StoreMessage]] | None = None,
     ) -> None:
-        persistence = [] if make_store is None else [_persistence(make_store)]
+        store = [] if make_store is None else [ChildSpec("store", StoreOrNone(make_store))]
         self.root = Supervisor(
             "root",
             [
-                *persistence,
+                *store,
                 ChildSpec("scheduler", lambda: Scheduler(engine, limits, pool_bytes, self.store)),
                 ChildSpec("sessions", lambda: Supervisor("sessions")),
                 ChildSpec("api", self._api),
             ],
         )
-        self.store: ActorRef[StoreMessage] | None = (
-            self.root.ref("persistence/store") if persistence else None
-        )
+        self.store: ActorRef[StoreMessage] | None = self.root.ref("store") if store else None
         self.directory = Directory(
             spawn=lambda spec: self.root.branch("sessions").spawn(spec),
             statistics=self.root.statistics,
@@ -122,8 +119,3 @@ class House:
     def _api(self) -> Supervisor:
         http = ChildSpec("http", lambda: Listener(self.server, self._address, self.directory.cut))
         return Supervisor("api", [http], intensity=5)
-
-
-def _persistence(make_store: Callable[[], Actor[StoreMessage]]) -> ChildSpec:
-    store = ChildSpec("store", make_store)
-    return ChildSpec("persistence", lambda: Supervisor("persistence", [store], intensity=5))

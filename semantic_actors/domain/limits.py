@@ -68,5 +68,24 @@ MAX_CONVERSATIONS: Final = 65_536
 MAX_REPLAY_TOKENS: Final = 131_072
 """Tokens of answers a session remembers; a forgotten one is tokenized from its text again."""
 
+MAX_KNOWN_PATHS: Final = 16
+"""Branches of a session whose token ids are kept to explain misses: sub-agents and retries."""
+
+MAX_KNOWN_TOKENS: Final = 131_072
+"""Token ids of these branches together, 4 bytes each: half a megabyte per session at most, beside
+some 150 bytes per message. The oldest branch goes first; of a longer one the beginning is known."""
+
 MAX_PROMPTS_IN_HAND: Final = 128
 """Prompts on their way through the text thread, each up to a whole body; more are refused."""
+
+MAX_CONTROL_REQUEST_BYTES: Final = 64 * 2**10
+"""A request on the control channel; the longest has two session names."""
+
+MAX_CONTROL_CHUNK_BYTES: Final = 256 * 2**10
+"""Part of a session's file on the control channel; the event loop copies one at a time."""
+
+MAX_CONTROL_CONNECTIONS: Final = 32
+"""Open connections of the control channel; each is a command line at work."""
+
+CONTROL_FRAME_DEADLINE_S: Final = 10.0
+"""Seconds in which a frame has to be complete, or to be taken off our hands."""

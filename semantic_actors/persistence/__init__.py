@@ -1,1 +1,63 @@
-"""The store: keys and values on disk, verified before use. No tensors here."""
+"""The disk: one actor that keeps keys, values and sessions, and verifies all that it gives back.
+
+It knows token ids, rows and bytes; of models it knows an identity and a layout.
+"""
+
+from semantic_actors.persistence.absent import StoreOrNone
+from semantic_actors.persistence.errors import StateDirectoryLocked, StateDirectoryRefused
+from semantic_actors.persistence.fs import Fs, OsFs, open_state
+from semantic_actors.persistence.messages import (
+    Fetch,
+    Fetched,
+    ForgetSession,
+    Forgotten,
+    ForkSession,
+    InspectStore,
+    ListSessions,
+    LookUp,
+    PinSession,
+    Recall,
+    Recognise,
+    Remember,
+    RewindSession,
+    Save,
+    Saved,
+    SessionEntry,
+    ShowSession,
+    StoreMessage,
+    TurnEntry,
+    WalkBack,
+)
+from semantic_actors.persistence.statistics import StoreStatistics
+from semantic_actors.persistence.store import Store
+
+__all__ = [
+    "Fetch",
+    "Fetched",
+    "ForgetSession",
+    "Forgotten",
+    "ForkSession",
+    "Fs",
+    "InspectStore",
+    "ListSessions",
+    "LookUp",
+    "OsFs",
+    "PinSession",
+    "Recall",
+    "Recognise",
+    "Remember",
+    "RewindSession",
+    "Save",
+    "Saved",
+    "SessionEntry",
+    "ShowSession",
+    "StateDirectoryLocked",
+    "StateDirectoryRefused",
+    "Store",
+    "StoreMessage",
+    "StoreOrNone",
+    "StoreStatistics",
+    "TurnEntry",
+    "WalkBack",
+    "open_state",
+]

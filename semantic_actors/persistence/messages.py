@@ -6,9 +6,47 @@ Whoever asks speaks of principals, token ids and rows; blocks, names and files a
 
 from typing import Any, ClassVar
 
+import msgspec
+
 from semantic_actors.actors import ActorRef, Message, Request
 from semantic_actors.domain.ids import Principal, SessionId, TokenIds
 from semantic_actors.kv.layout import Rows
+from semantic_actors.persistence.statistics import StoreStatistics
+
+
+class SessionEntry(msgspec.Struct, frozen=True):
+    """A session as it is listed. Instants are wall clock, seconds."""
+
+    principal: str
+    session: SessionId
+    created: float
+    used: float
+    pinned: bool
+    turns: int
+
+
+class TurnEntry(msgspec.Struct, frozen=True):
+    """A turn as it is listed."""
+
+    number: int
+    conversation: bytes
+    parent: bytes
+    at: float
+    answer_tokens: int
+    path_tokens: int
+    """Of the whole path behind it."""
+    stored_tokens: int
+    """Those at its beginning whose keys and values are on disk."""
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    """What became of a session's keys and values."""
+
+    freed_bytes: int
+    kept_tokens: int
+    """Tokens at the beginning of its paths that other sessions have, too: these are kept."""
+    reason: str = ""
+    """Why it failed: then the session is still there."""
 
 
 class LookUp(Request[int], frozen=True):
@@ -90,4 +128,103 @@ class Recognise(Request[SessionId | None], frozen=True):
     conversations: tuple[bytes, ...]
 
 
-StoreMessage = LookUp | Fetch | Save | Remember | Recall | Recognise
+class ListSessions(Request[tuple[SessionEntry, ...]], frozen=True):
+    """Ask for the sessions of a principal, or of all, last used first."""
+
+    principal: Principal | None = None
+
+
+class ShowSession(Request[tuple[TurnEntry, ...]], frozen=True):
+    """Ask for the turns of a session, oldest first."""
+
+    principal: Principal
+    session: SessionId
+
+
+class WalkBack(Request[TokenIds | None], frozen=True):
+    """Ask for the whole path behind a session's last turn, or behind the end of a conversation."""
+
+    principal: Principal
+    session: SessionId
+    conversation: bytes | None = None
+
+
+class PinSession(Request[bool | None], frozen=True):
+    """Keep what a session needs on disk whatever the budget, or no longer.
+
+    True if there is such a session; None if the catalog failed.
+    """
+
+    principal: Principal
+    session: SessionId
+    pinned: bool
+
+
+class RewindSession(Request[bool | None], frozen=True):
+    """Let a session be as it was after the turn that ended a conversation.
+
+    True if there is such a turn; None if the catalog failed.
+    """
+
+    principal: Principal
+    session: SessionId
+    conversation: bytes
+
+
+class ForkSession(Request[bool | None], frozen=True):
+    """Copy a session, as it is or as it was after a turn, to one that does not exist yet.
+
+    True if there was such a turn and no such copy; None if the catalog failed.
+    """
+
+    principal: Principal
+    session: SessionId
+    into: SessionId
+    conversation: bytes | None = None
+
+
+class ForgetSession(Request[Forgotten | None], frozen=True):
+    """Remove a session and all keys and values that no other session has; None if not there."""
+
+    principal: Principal
+    session: SessionId
+
+
+class InspectStore(Request[StoreStatistics], frozen=True):
+    """Ask for the figures of this instant."""
+
+    control: ClassVar[bool] = True
+
+
+class Ended(Message, frozen=True):
+    """Something that ran beside the store has ended; it told whoever waits."""
+
+    control: ClassVar[bool] = True
+
+
+class Failed(Message, frozen=True):
+    """Something that ran beside the store failed as it never should."""
+
+    control: ClassVar[bool] = True
+    error: Exception
+
+
+class Reopen(Message, frozen=True):
+    """Time to try again to open what could not be opened."""
+
+    control: ClassVar[bool] = True
+
+
+class Sweep(Message, frozen=True):
+    """Time to look for what was not used for too long."""
+
+    control: ClassVar[bool] = True
+
+
+OneSessionMessage = (
+    ShowSession | WalkBack | PinSession | RewindSession | ForkSession | ForgetSession
+)
+SessionsMessage = Remember | Recall | Recognise | ListSessions | OneSessionMessage
+StoreMessage = (
+    LookUp | Fetch | Save | SessionsMessage | InspectStore | Ended | Failed | Reopen | Sweep
+)

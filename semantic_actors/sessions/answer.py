@@ -26,7 +26,7 @@ from semantic_actors.domain.stream import (
     TextDelta,
     ToolCalled,
 )
-from semantic_actors.domain.usage import Usage
+from semantic_actors.domain.usage import Miss, Usage
 from semantic_actors.scheduling import (
     Accepted,
     Admitted,
@@ -43,6 +43,7 @@ from semantic_actors.sessions.messages import (
     SchedulerRestarted,
     TurnMessage,
 )
+from semantic_actors.sessions.misses import Expectation, explain
 from semantic_actors.sessions.transcript import Digest
 from semantic_actors.sessions.turn import Turn
 from semantic_actors.text import OutputDecoder, Piece, StopHit
@@ -67,6 +68,10 @@ class Ports(Protocol):
         """Stop a sequence."""
         ...
 
+    def missed(self, miss: Miss) -> None:
+        """Tokens are computed again that had been computed before."""
+        ...
+
     def completed(self, answer: "Answer") -> None:
         """The text is all that was generated: the answer may be remembered."""
         ...
@@ -83,6 +88,7 @@ class Answer:
         self.tokens: list[int] = []
         self.sequence: SequenceId | None = None
         self.conversation: Digest = b""
+        self.expected = Expectation()
         self._text: list[str] = []
         self.calls: list[ToolCall] = []
         self.state: Callable[[TurnMessage], None] = self.rendering
@@ -91,6 +97,7 @@ class Answer:
         self._decoder = ports.decoder(generation)
         self._prompt_tokens = 0
         self._cached: int | None = None
+        self._miss: Miss | None = None
         self._failures = 0
         self._begun = False
         self._stop_hit: str | None = None
@@ -128,7 +135,7 @@ class Answer:
     @property
     def usage(self) -> Usage:
         """What the turn has cost so far."""
-        return Usage(self._prompt_tokens, self._cached or 0, len(self.generated))
+        return Usage(self._prompt_tokens, self._cached or 0, len(self.generated), self._miss)
 
     # States
 
@@ -137,8 +144,8 @@ class Answer:
         match message:
             case Rendered() if self._reply.abandoned:
                 self._fail(TurnFailed("the client left"))
-            case Rendered(tokens=tokens, digest=digest):
-                self.conversation = digest
+            case Rendered(tokens=tokens, digest=digest, expected=expected):
+                self.conversation, self.expected = digest, expected
                 self.tokens = list(tokens)
                 self._prompt_tokens = len(tokens)
                 self._submit()
@@ -165,9 +172,7 @@ class Answer:
         match message:
             case Admitted(cached=cached):
                 self.state = self.generating
-                if self._cached is None:
-                    self._cached = cached
-                    self.turn.put(Started(self.usage))
+                self._admitted(cached)
             case SequenceFailed():
                 self._try_again()
             case SchedulerRestarted():
@@ -222,6 +227,16 @@ class Answer:
             self._stop(TurnFailed("the client left"))
         else:
             self._reply.resolve(self.turn)
+
+    def _admitted(self, cached: int) -> None:
+        """Say what it costs, once: what is found when it is resumed is its own."""
+        if self._cached is not None:
+            return
+        self._cached = cached
+        self._miss = explain(self.expected, cached)
+        if self._miss is not None:
+            self._ports.missed(self._miss)
+        self.turn.put(Started(self.usage))
 
     def _extend(self, tokens: TokenIds, finish: SequenceFinish | None) -> None:
         for index, token in enumerate(tokens):

@@ -15,6 +15,8 @@ from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from itertools import count
 
+import msgspec
+
 from semantic_actors.actors import (
     ActorError,
     ActorRef,
@@ -31,7 +33,7 @@ from semantic_actors.domain.limits import (
     MAX_SESSIONS,
 )
 from semantic_actors.domain.request import ChatPrompt, Generation, Prompt
-from semantic_actors.persistence.messages import Recognise, StoreMessage
+from semantic_actors.persistence.messages import InspectStore, Recognise, StoreMessage
 from semantic_actors.scheduling import (
     AskVacancies,
     Inspect,
@@ -135,10 +137,22 @@ class Directory:
                 warnings=around.warnings,
             )
         reasons = self._reasons(snapshot)
-        counters = {**self._counters(snapshot), **around.counters}
-        return Health(
-            ready=not reasons, reasons=reasons, counters=counters, warnings=around.warnings
-        )
+        stored, degraded = await self._stored()
+        counters = {**self._counters(snapshot), **stored, **around.counters}
+        warnings = (*around.warnings, *degraded)
+        return Health(ready=not reasons, reasons=reasons, counters=counters, warnings=warnings)
+
+    async def _stored(self) -> tuple[dict[str, int | float], tuple[str, ...]]:
+        """Ask for the store's figures, and for what is wrong with it."""
+        if self._store is None:
+            return {}, ()
+        try:
+            figures = msgspec.structs.asdict(await self._store.ask(InspectStore(), timeout=2.0))
+        except ActorError as error:
+            return {}, (f"persistence degraded: {error}",)
+        reason = figures.pop("degraded")
+        counted = {f"store_{name}": value for name, value in figures.items()}
+        return counted, (f"persistence degraded: {reason}",) if reason else ()
 
     # For the daemon
 

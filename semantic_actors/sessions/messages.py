@@ -5,7 +5,9 @@ from typing import ClassVar
 from semantic_actors.actors import Message, Request
 from semantic_actors.domain.ids import TokenIds, TurnId
 from semantic_actors.domain.request import Generation
+from semantic_actors.domain.usage import Miss
 from semantic_actors.scheduling import Accepted, Admitted, Generated, Refused, SequenceFailed
+from semantic_actors.sessions.misses import Expectation
 from semantic_actors.sessions.transcript import Digest
 from semantic_actors.sessions.turn import Turn
 
@@ -37,6 +39,12 @@ class Retire(Message, frozen=True):
     control: ClassVar[bool] = True
 
 
+class LastMiss(Request[Miss | None], frozen=True):
+    """Ask why a prompt of this session was last computed again, if one was."""
+
+    control: ClassVar[bool] = True
+
+
 class SchedulerRestarted(Message, frozen=True):
     """A new epoch began: every sequence of the old one is gone."""
 
@@ -44,12 +52,16 @@ class SchedulerRestarted(Message, frozen=True):
 
 
 class Rendered(Message, frozen=True):
-    """The prompt's token ids; `digest` is that of the conversation, empty for plain text."""
+    """The prompt's token ids; `digest` is that of the conversation, empty for plain text.
+
+    `expected` says how much of it the session has had computed before.
+    """
 
     control: ClassVar[bool] = True
     turn: TurnId
     tokens: TokenIds
     digest: Digest = b""
+    expected: Expectation = Expectation()
 
 
 class RenderFailed(Message, frozen=True):
@@ -63,4 +75,4 @@ class RenderFailed(Message, frozen=True):
 ToTurn = Rendered | RenderFailed | CancelTurn
 FromScheduler = Accepted | Refused | Admitted | Generated | SequenceFailed
 TurnMessage = ToTurn | FromScheduler | SchedulerRestarted | CutTurns
-SessionMessage = Begin | Retire | TurnMessage
+SessionMessage = Begin | Retire | LastMiss | TurnMessage

@@ -6,6 +6,7 @@ runs on the text thread, and the scheduler is told and answers by messages.
 """
 
 import asyncio
+from array import array
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -24,6 +25,7 @@ from semantic_actors.actors import (
 from semantic_actors.domain.errors import Draining, Overloaded, TurnFailed
 from semantic_actors.domain.ids import Principal, SequenceId, SessionId, TokenIds, TurnId
 from semantic_actors.domain.request import ChatPrompt, Generation, Prompt
+from semantic_actors.domain.usage import Miss
 from semantic_actors.persistence.messages import Recall, Remember, StoreMessage
 from semantic_actors.scheduling import (
     Abort,
@@ -39,6 +41,7 @@ from semantic_actors.sessions.messages import (
     CancelTurn,
     CutTurns,
     FromScheduler,
+    LastMiss,
     Rendered,
     RenderFailed,
     Retire,
@@ -46,6 +49,8 @@ from semantic_actors.sessions.messages import (
     SessionMessage,
     TurnMessage,
 )
+from semantic_actors.sessions.misses import Expectation, expect
+from semantic_actors.sessions.paths import Path, Paths, outline, path
 from semantic_actors.sessions.transcript import Digest, Transcript, digests
 from semantic_actors.sessions.turn import Turn
 from semantic_actors.text import Codec, OutputDecoder
@@ -88,6 +93,8 @@ class Session(Actor[SessionMessage]):
         self._remembered = remembered
         self._ended = ended
         self._transcript = Transcript()
+        self._paths = Paths()
+        self._last_miss: Miss | None = None
         self._answers: dict[TurnId, Answer] = {}
         self._retired = False
         self._cut: Exception | None = None
@@ -112,6 +119,8 @@ class Session(Actor[SessionMessage]):
             case Retire():
                 self._retired = True
                 self._leave_if_idle()
+            case LastMiss():
+                return self._last_miss
             case CutTurns(error=error):
                 self._cut = error
                 self._advance_all(message)
@@ -169,6 +178,18 @@ class Session(Actor[SessionMessage]):
         with suppress(ActorStopped):
             self._scheduler.post(Abort(sequence))
 
+    def missed(self, miss: Miss) -> None:
+        """Keep the miss for whoever asks; its texts are not for the log."""
+        self._last_miss = miss
+        log.info(
+            "prefix_missed",
+            session=self._session,
+            kind=miss.kind,
+            part=miss.part,
+            position=miss.position,
+            tokens_lost=miss.tokens_lost,
+        )
+
     def completed(self, answer: Answer) -> None:
         """Remember the ids of an answer of which nothing was cut off."""
         prompt = answer.generation.prompt
@@ -195,23 +216,30 @@ class Session(Actor[SessionMessage]):
         if self._cut is not None:
             reply.reject(self._cut)
             return
-        id_ = message.turn
+        id_, known = message.turn, tuple(self._paths)
         turn = Turn(id_, self._session, lambda: self._cancel(id_))
         self._answers[id_] = Answer(turn, message.generation, reply, self)
         self.pipe(
             asyncio.get_running_loop().run_in_executor(
-                self._text_thread, self._tokenize, message.generation.prompt
+                self._text_thread, self._tokenize, message.generation.prompt, known
             ),
             lambda rendered: Rendered(id_, *rendered),
             lambda error: RenderFailed(id_, error),
         )
 
-    def _tokenize(self, prompt: Prompt) -> tuple[TokenIds, Digest]:
+    def _tokenize(
+        self, prompt: Prompt, known: tuple[Path, ...]
+    ) -> tuple[TokenIds, Digest, Expectation]:
         """On the text thread: of the transcript it makes single look-ups only."""
-        if not isinstance(prompt, ChatPrompt):
-            return self._codec.encode_text(prompt.text), b""
-        chain = digests(prompt.messages)
-        return self._codec.render(prompt, self._transcript.replay(chain)), chain[-1]
+        digest, replay = b"", dict[int, TokenIds]()
+        if isinstance(prompt, ChatPrompt):
+            chain = digests(prompt.messages)
+            digest, replay = chain[-1], self._transcript.replay(chain)
+            tokens = self._codec.render(prompt, replay)
+        else:
+            tokens = self._codec.encode_text(prompt.text)
+        ids, answers = array("I", tokens), replay.values()
+        return tokens, digest, expect(ids, outline(prompt), known, answers, self._codec.decode)
 
     def _cancel(self, turn: TurnId) -> None:
         with suppress(ActorStopped):
@@ -234,7 +262,14 @@ class Session(Actor[SessionMessage]):
         answer.state(message)
         if answer.ended:
             self._answers.pop(answer.id, None)
+            self._learn(answer)
             self._leave_if_idle()
+
+    def _learn(self, answer: Answer) -> None:
+        """Know what was computed for a turn, however it ended; with its first token it was."""
+        if answer.generated:
+            seen = answer.expected
+            self._paths.learn(path(seen.tokens, seen.outline, answer.generated, answer.message))
 
     def _leave_if_idle(self) -> None:
         if not self._answers and (self._retired or not self._transcript):

@@ -32,10 +32,15 @@ def digests(messages: Iterable[ChatMessage], parent: Digest = b"") -> list[Diges
     return chain
 
 
-def _digest(parent: Digest, message: ChatMessage) -> Digest:
+def essence(message: ChatMessage) -> tuple[object, ...]:
+    """Return what makes a message the same when it comes back, however it was serialised."""
     content = message.content if message.content.strip() else ""
-    calls = [(call.id, call.name) for call in message.tool_calls]
-    fields = (parent.hex(), message.role, content, calls, message.tool_call_id)
+    calls = tuple((call.id, call.name) for call in message.tool_calls)
+    return message.role, content, calls, message.tool_call_id
+
+
+def _digest(parent: Digest, message: ChatMessage) -> Digest:
+    fields = (parent.hex(), *essence(message))
     return hashlib.sha256(msgspec.json.encode(fields)).digest()
 
 

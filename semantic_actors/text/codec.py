@@ -13,7 +13,7 @@ looked at the text and decided differently), the second gives the text as well.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import compress
 from pathlib import Path
 from types import MappingProxyType
@@ -105,6 +105,10 @@ class Codec:
     def encode_text(self, text: str) -> TokenIds:
         """Return the tokens of a text prompt, after BOS if the tokenizer adds one."""
         return self._vocabulary.encode_text(text)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens, control tokens spelled out: for people, who compare."""
+        return str(self._vocabulary.tokenizer.decode(list(tokens), skip_special_tokens=False))
 
     def decoder(self, prompt: Prompt, stop: tuple[str, ...]) -> OutputDecoder:
         """Return a decoder for one answer to `prompt`; calls are looked for if it offers tools."""

@@ -10,12 +10,22 @@ from semantic_actors.api import Access, Bounds, HttpServer
 from semantic_actors.domain.ids import SessionId, TurnId
 from semantic_actors.domain.request import ChatPrompt, Generation, ToolCall
 from semantic_actors.domain.stream import Finished, Started, TextDelta, ToolCalled, TurnEvent
-from semantic_actors.domain.usage import Usage
+from semantic_actors.domain.usage import Miss, Usage
 from semantic_actors.sessions.desk import Health, Identity, ModelCard
 from semantic_actors.sessions.turn import Turn
 
 ASKED = Usage(prompt_tokens=10, cached_tokens=4)
 ANSWERED = Usage(prompt_tokens=10, cached_tokens=4, completion_tokens=3)
+MISS = Miss("changed", "message 3 (user)", 4, 5, "the da", "te is 1", "te is 2")
+MISSED = {
+    "kind": "changed",
+    "part": "message 3 (user)",
+    "position": 4,
+    "tokens_lost": 5,
+    "text_before": "the da",
+    "text_was": "te is 1",
+    "text_now": "te is 2",
+}
 CALL = ToolCall("call_1", "read", '{"path": "a.txt", "n": 1}')
 
 GREETING: tuple[TurnEvent, ...] = (
@@ -24,6 +34,13 @@ GREETING: tuple[TurnEvent, ...] = (
     TextDelta("lo"),
     Finished("stop", ANSWERED),
 )
+DISAPPOINTMENT: tuple[TurnEvent, ...] = (
+    Started(Usage(10, 4, miss=MISS)),
+    TextDelta("Hello"),
+    Finished("stop", Usage(10, 4, 3, MISS)),
+)
+"""A greeting whose prompt was not found as it should have been."""
+
 ERRAND: tuple[TurnEvent, ...] = (
     Started(ASKED),
     TextDelta("I look."),

@@ -14,7 +14,17 @@ from semantic_actors.domain.stream import (
     TextDelta,
     TurnEvent,
 )
-from tests.api.fakes import ANSWERED, ASKED, CALL, ERRAND, GREETING, frames
+from semantic_actors.domain.usage import Miss, Usage
+from tests.api.fakes import (
+    ANSWERED,
+    ASKED,
+    CALL,
+    DISAPPOINTMENT,
+    ERRAND,
+    GREETING,
+    MISSED,
+    frames,
+)
 
 ENVELOPE = Envelope("msg_1", "pocket", 1_760_000_000, RequestId("req_1"))
 START = (
@@ -173,3 +183,29 @@ def test_document() -> None:
         "stop_sequence": "END",
         "usage": USAGE,
     } == document
+
+
+def test_miss() -> None:
+    """What a prompt missed is in both usages of the stream, and in that of a whole message."""
+    events = dict(frames(stream(*DISAPPOINTMENT)))
+    finished = DISAPPOINTMENT[-1]
+    assert isinstance(finished, Finished)
+    document = MessageReply(ENVELOPE).document(Answer(("Hello",), finished))
+
+    asked = START[1]["message"]["usage"]  # type: ignore[index]
+    assert events["message_start"]["message"]["usage"] == asked | {"cache_diagnostics": MISSED}
+    assert events["message_delta"]["usage"] == USAGE | {"cache_diagnostics": MISSED}
+    assert document["usage"] == USAGE | {"cache_diagnostics": MISSED}
+
+
+def test_gone() -> None:
+    """Where nothing diverges there is no text to show."""
+    finished = Finished("stop", Usage(10, 4, 3, Miss("gone", "cache", 4, 5)))
+    document = MessageReply(ENVELOPE).document(Answer((), finished))
+
+    assert document["usage"]["cache_diagnostics"] == {
+        "kind": "gone",
+        "part": "cache",
+        "position": 4,
+        "tokens_lost": 5,
+    }

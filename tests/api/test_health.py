@@ -4,7 +4,7 @@ import aiohttp
 import pytest
 
 from semantic_actors.sessions.desk import Health
-from tests.api.fakes import BODIES, FakeDesk
+from tests.api.fakes import ANSWERING, BODIES, DISAPPOINTMENT, FakeDesk
 
 pytestmark = pytest.mark.asyncio
 
@@ -58,6 +58,31 @@ async def test_metrics(client: aiohttp.ClientSession) -> None:
     assert "# TYPE semantic_actors_tokens_total counter\nsemantic_actors_tokens_total 7.0\n" in text
     labels = 'method="POST",route="/v1/messages",status="200"'
     assert f"semantic_actors_http_requests_total{{{labels}}} 1.0" in text
+
+
+async def test_misses_are_counted(client: aiohttp.ClientSession, desk: FakeDesk) -> None:
+    """Once per answer, by kind, with what they cost; from the start, so that rates are true."""
+
+    async def lines() -> list[str]:
+        async with client.get("/metrics") as answer:
+            text = await answer.text()
+        prefix = "semantic_actors_prefix_miss"
+        return [line for line in text.splitlines() if line.startswith(prefix) and "_total" in line]
+
+    changed, gone, tokens = (
+        'semantic_actors_prefix_misses_total{kind="changed"}',
+        'semantic_actors_prefix_misses_total{kind="gone"}',
+        "semantic_actors_prefix_missed_tokens_total",
+    )
+    assert await lines() == [f"{changed} 0.0", f"{gone} 0.0", f"{tokens} 0.0"]
+
+    desk.script = DISAPPOINTMENT
+    for path in ANSWERING:
+        for stream in (False, True):
+            async with client.post(path, json=BODIES[path] | {"stream": stream}) as answer:
+                await answer.read()
+
+    assert await lines() == [f"{changed} 6.0", f"{gone} 0.0", f"{tokens} 30.0"]
 
 
 async def test_labels_are_bounded(client: aiohttp.ClientSession) -> None:

@@ -14,7 +14,16 @@ from semantic_actors.domain.stream import (
     TextDelta,
     TurnEvent,
 )
-from tests.api.fakes import ANSWERED, ASKED, CALL, ERRAND, GREETING, frames
+from tests.api.fakes import (
+    ANSWERED,
+    ASKED,
+    CALL,
+    DISAPPOINTMENT,
+    ERRAND,
+    GREETING,
+    MISSED,
+    frames,
+)
 
 ENVELOPE = Envelope("id_1", "pocket", 1_760_000_000, RequestId("req_1"))
 DONE = (None, "[DONE]")
@@ -213,3 +222,17 @@ def test_completion_document() -> None:
 
     expected = completion("Hello", "stop", usage=USAGE)[1]
     assert expected == CompletionReply(ENVELOPE).document(answer)
+
+
+@pytest.mark.parametrize("kind", [ChatReply, CompletionReply])
+def test_miss(kind: type[ChatReply | CompletionReply]) -> None:
+    """What a prompt missed is beside what it found, wherever usage is shown, and only there."""
+    finished = DISAPPOINTMENT[-1]
+    assert isinstance(finished, Finished)
+    missed = USAGE | {"prompt_tokens_details": {"cached_tokens": 4, "cache_diagnostics": MISSED}}
+
+    (*_, (_, last), _) = stream(kind(ENVELOPE, include_usage=True), *DISAPPOINTMENT)
+    assert isinstance(last, dict)
+    assert last["usage"] == missed
+    assert kind(ENVELOPE).document(Answer(("Hello",), finished))["usage"] == missed
+    assert "cache_diagnostics" not in str(stream(kind(ENVELOPE), *DISAPPOINTMENT))

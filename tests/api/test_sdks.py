@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from semantic_actors.domain.errors import Draining, Overloaded, PromptTooLong
 from semantic_actors.domain.stream import Failed, Finished, Started, TextDelta
-from tests.api.fakes import ANSWERED, ASKED, ERRAND, GREETING, FakeDesk
+from tests.api.fakes import ANSWERED, ASKED, DISAPPOINTMENT, ERRAND, GREETING, MISSED, FakeDesk
 
 pytestmark = pytest.mark.asyncio
 
@@ -72,6 +72,18 @@ async def test_claude_stream(claude: anthropic.AsyncAnthropic, desk: FakeDesk) -
     assert [block.type for block in message.content] == ["text", "tool_use", "tool_use"]
     assert message.content[1].input == {"path": "a.txt", "n": 1}  # type: ignore[union-attr]
     assert (message.stop_reason, message.usage.output_tokens) == ("tool_use", 3)
+
+
+async def test_claude_miss(claude: anthropic.AsyncAnthropic, desk: FakeDesk) -> None:
+    """Why tokens were not cached is an extra field of usage: strict clients keep it."""
+    desk.script = DISAPPOINTMENT
+    asked: anthropic.types.MessageParam = {"role": "user", "content": "hi"}
+    whole = await claude.messages.create(model="any", max_tokens=9, messages=[asked])
+    async with claude.messages.stream(model="any", max_tokens=9, messages=[asked]) as stream:
+        streamed = await stream.get_final_message()
+
+    for message in (whole, streamed):
+        assert (message.usage.model_extra or {})["cache_diagnostics"] == MISSED
 
 
 async def test_claude_reasons(claude: anthropic.AsyncAnthropic, desk: FakeDesk) -> None:
@@ -171,6 +183,23 @@ async def test_gpt_stream(gpt: openai.AsyncOpenAI, desk: FakeDesk) -> None:
     ]
     assert chat.usage is not None
     assert chat.usage.total_tokens == 13
+
+
+async def test_gpt_miss(gpt: openai.AsyncOpenAI, desk: FakeDesk) -> None:
+    """Why tokens were not cached is an extra field of usage: strict clients keep it."""
+    desk.script = DISAPPOINTMENT
+    asked: openai.types.chat.ChatCompletionUserMessageParam = {"role": "user", "content": "hi"}
+    whole = await gpt.chat.completions.create(model="any", messages=[asked])
+    async with gpt.chat.completions.stream(
+        model="any", messages=[asked], stream_options={"include_usage": True}
+    ) as stream:
+        streamed = await stream.get_final_completion()
+
+    for chat in (whole, streamed):
+        assert chat.usage is not None
+        assert chat.usage.prompt_tokens_details is not None
+        extra = chat.usage.prompt_tokens_details.model_extra or {}
+        assert extra["cache_diagnostics"] == MISSED
 
 
 async def test_gpt_completion(gpt: openai.AsyncOpenAI, desk: FakeDesk) -> None:

@@ -1,6 +1,6 @@
 """The official SDKs, strict about every field, and conversations held through them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import anthropic
@@ -73,6 +73,10 @@ class _Begun(Generic[C]):
         self._stream = stream
         self._headers = dict(headers or {})
         self._messages: list[Any] = []
+
+    def recount(self, messages: Iterable[Mapping[str, str]]) -> None:
+        """Begin with what was said before, elsewhere."""
+        self._messages += messages
 
 
 class ClaudeTalk(_Begun[anthropic.AsyncAnthropic]):

@@ -83,7 +83,8 @@ def started(log: Path, *flags: str, step_s: float | None = None) -> Iterator[Dae
     longer: a model so slow that a test can act in the middle of an answer.
     """
     module = ["semantic_actors"] if step_s is None else ["tests.e2e.faulty", str(step_s)]
-    command = [sys.executable, "-m", *module, "serve", "--port", "0", *flags]
+    state = [] if "--state-dir" in flags else ["--state-dir", str(log.with_suffix(".state"))]
+    command = [sys.executable, "-m", *module, "serve", "--port", "0", *state, *flags]
     began = time.monotonic()
     with (
         log.open("wb") as stderr,

@@ -66,7 +66,10 @@ def test_mlx_attends_where_it_is_not_slow(monkeypatch: pytest.MonkeyPatch) -> No
     """Elsewhere, in other precisions, and where there is little to do."""
     monkeypatch.setattr(host_softmax, "WORTH_WAITING", 200)
     much, little = part(4, 100), part(1, 33)
-    half = Part(*(a.astype(mx.float16) for a in (much.queries, much.keys, much.values)))
+    queries, keys, values = (
+        one.astype(mx.float16) for one in (much.queries, much.keys, much.values)
+    )
+    half = Part(queries, keys, values)
 
     assert host_softmax.pays([much])
     assert host_softmax.pays([little, little])

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeVar, cast
@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 END = 1
 ROLES = {"system": 2, "user": 3, "assistant": 4, "tool": 5}
+TOOL = 6
 VOCABULARY = 300
 CONTEXT = 2_000
 
@@ -32,8 +33,8 @@ class LetterCodec:
     vocabulary = VOCABULARY
 
     def render(self, prompt: ChatPrompt, replay: Mapping[int, TokenIds] | None = None) -> TokenIds:
-        """Roles, letters and ends; an answer's own ids where they are given."""
-        tokens: list[int] = []
+        """Tools, roles, letters and ends; an answer's own ids where they are given."""
+        tokens = [id_ for tool in prompt.tools for id_ in (TOOL, *map(ord, tool.name), END)]
         for index, message in enumerate(prompt.messages):
             own = (replay or {}).get(index)
             tokens += [ROLES[message.role], *(own or map(ord, message.content)), END]
@@ -42,6 +43,10 @@ class LetterCodec:
     def encode_text(self, text: str) -> TokenIds:
         """Letters only."""
         return tuple(map(ord, text))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Letters, and a bar for all structure."""
+        return "".join(chr(token) if token >= 10 else "|" for token in tokens)
 
     def decoder(self, prompt: Prompt, stop: tuple[str, ...]) -> OutputDecoder:
         """Letters, up to a stop string of one letter."""

@@ -8,7 +8,8 @@ from semantic_actors.actors import Deferred
 from semantic_actors.domain.errors import Draining, InvalidRequest, Overloaded, TurnFailed
 from semantic_actors.domain.ids import SequenceId, SessionId, TurnId
 from semantic_actors.domain.request import Generation, TextPrompt
-from semantic_actors.domain.stream import Failed
+from semantic_actors.domain.stream import Failed, Started
+from semantic_actors.domain.usage import Miss
 from semantic_actors.scheduling import Accepted, Admitted, Generated, Refused, SequenceFailed
 from semantic_actors.sessions import Turn
 from semantic_actors.sessions.answer import ATTEMPTS, Answer, Ports
@@ -20,6 +21,7 @@ from semantic_actors.sessions.messages import (
     SchedulerRestarted,
     TurnMessage,
 )
+from semantic_actors.sessions.misses import Expectation
 from semantic_actors.text import OutputDecoder
 from tests.sessions.rig import END, LetterDecoder
 
@@ -50,6 +52,7 @@ class Recorder:
         self.submitted: list[list[int]] = []
         self.aborted: list[SequenceId] = []
         self.remembered: list[str] = []
+        self.misses: list[Miss] = []
         self.refusal: Exception | None = None
 
     def decoder(self, generation: Generation) -> OutputDecoder:
@@ -66,6 +69,10 @@ class Recorder:
     def abort(self, sequence: SequenceId) -> None:
         """Note it."""
         self.aborted.append(sequence)
+
+    def missed(self, miss: Miss) -> None:
+        """Note it."""
+        self.misses.append(miss)
 
     def completed(self, answer: Answer) -> None:
         """Note it."""
@@ -212,6 +219,22 @@ def test_a_full_scheduler_is_the_answer_to_the_asker() -> None:
     stage.answer.state(MESSAGES["rendered"])
 
     assert stage.reply.outcome is stage.ports.refusal
+
+
+def test_a_miss_is_told_once_and_stays_in_the_usage() -> None:
+    """What a resumption finds is no news: its first admission has told what the prompt missed."""
+    stage = Stage("rendering")
+    stage.answer.state(Rendered(TURN, (97,) * 40, expected=Expectation(reusable=39)))
+    stage.answer.state(Accepted(NOW))
+    stage.answer.state(Admitted(NOW, 3))
+    stage.answer.state(SequenceFailed(NOW, "x"))
+    stage.answer.state(Accepted(NOW))
+    stage.answer.state(Admitted(NOW, 0))
+
+    miss = Miss("gone", "cache", 3, 36)
+    assert stage.ports.misses == [miss]
+    assert stage.answer.usage.miss == miss
+    assert [event.usage.miss for event in stage.events() if isinstance(event, Started)] == [miss]
 
 
 def test_only_a_whole_answer_is_remembered() -> None:

@@ -49,3 +49,15 @@ def test_a_call_of_the_pocket_model_survives_the_journey(codec: Codec) -> None:
 def test_the_pocket_model_ends_its_turn_with_one_token(codec: Codec) -> None:
     """Its one end token is the template's end of a message."""
     assert _draw(codec, "<|im_end|>") == tuple(codec.eos_ids)
+
+
+def test_tokens_are_spelled_for_people(codec: Codec) -> None:
+    """All that the model reads is shown, control tokens too."""
+    prompt = ChatPrompt(
+        (ChatMessage("system", "Be kind."), ChatMessage("user", "Hello, caf\u00e9!"))
+    )
+
+    text = codec.decode(codec.render(prompt))
+
+    assert "<|im_start|>user\nHello, caf\u00e9!<|im_end|>" in text
+    assert codec.decode(()) == ""

@@ -1,0 +1,198 @@
+"""The inventory: all that the store decides from memory: what to read, write, spare and drop.
+
+Pure bookkeeping around the index; it opens no file and is told the time. Owner: the store actor.
+Pieces that leave are *doomed*: found no more, and gone from the disk with the next commit.
+"""
+
+import hmac
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+
+from semantic_actors.domain.ids import TokenIds
+from semantic_actors.kv.blocks import BLOCK_TOKENS, BlockHash, Piece, Trail, root
+from semantic_actors.kv.layout import Rows
+from semantic_actors.persistence.archive import Contents
+from semantic_actors.persistence.catalog import Changes, SessionKey
+from semantic_actors.persistence.format import Stored
+from semantic_actors.persistence.index import Extent, Index
+
+MOST_PIECES: Final = 4
+"""Pieces of a complete block; made of more, it is rewritten as one.
+
+Turns of 86 tokens and more never cause it; at 50 tokens a turn it doubles the bytes written.
+"""
+
+_TRAILS: Final = 8
+"""Paths whose names are remembered: the next question is often about the same one."""
+
+
+class Rewrite(msgspec.Struct, frozen=True):
+    """A complete block, and the many pieces that it is made of."""
+
+    piece: Piece
+    extents: tuple[Extent, ...]
+
+
+class Inventory:
+    """See the module."""
+
+    def __init__(self, identity: str, budget_bytes: int, ttl_s: float | None) -> None:
+        self.index = Index()
+        self.pinned: dict[SessionKey, tuple[TokenIds, ...]] = {}
+        self.budget_bytes = budget_bytes
+        self._identity = identity
+        self._ttl_s = ttl_s
+        self._secret = b""
+        self._trails: deque[Trail] = deque(maxlen=_TRAILS)
+        self._held: Counter[BlockHash] = Counter()
+        self._doomed: dict[BlockHash, None] = {}
+        self._touched: dict[BlockHash, float] = {}
+
+    def load(self, contents: Contents) -> None:
+        """Begin with what was found on disk."""
+        self._secret = contents.secret
+        self.pinned = dict(contents.pinned)
+        for piece, used in contents.pieces:
+            self.index.add(piece, used)
+
+    def trail(self, principal: bytes, tokens: TokenIds) -> Trail:
+        """Return the names along a path of a principal."""
+        salt = hmac.digest(self._secret, principal, "sha256")
+        before = root(self._identity, salt)
+        like = None
+        for recent in self._trails:
+            if recent.before == before:
+                if recent.tokens is tokens or recent.tokens == tokens:
+                    return recent
+                like = recent
+        trail = Trail(before, tokens, like)
+        self._trails.append(trail)
+        return trail
+
+    # Reading
+
+    def reach(self, principal: bytes, tokens: TokenIds) -> int:
+        """Count the leading tokens of a path that are stored."""
+        return self.index.reach(self.trail(principal, tokens))
+
+    @contextmanager
+    def reading(
+        self, trail: Trail, start: int, stop: int, now: float
+    ) -> Iterator[tuple[Extent, ...]]:
+        """Say what rows are taken from, and hold it meanwhile; the whole path is used."""
+        extents = tuple(self.index.cover(trail, start, stop))
+        self.use(trail, now, extents[-1].last_row if extents else start)
+        with self.holding(extents):
+            yield extents
+
+    @contextmanager
+    def holding(self, extents: Iterable[Extent]) -> Iterator[None]:
+        """Let none of these leave for a while."""
+        held = Counter(extent.piece.name for extent in extents)
+        self._held += held
+        try:
+            yield
+        finally:
+            self._held -= held
+
+    def use(self, trail: Trail, now: float, stop: int) -> None:
+        """Record that a path was used."""
+        path = self.index.cover(trail, 0, stop)
+        self.index.touch(path, now)
+        self._touched.update((extent.piece.name, now) for extent in path)
+
+    # Writing
+
+    def missing(self, trail: Trail, rows: Iterable[Rows]) -> Iterator[tuple[Piece, Rows]]:
+        """Leave out of some rows those that are stored."""
+        for one in rows:
+            extents = self.index.cover(trail, one.start, one.stop)
+            if not extents or extents[-1].last_row < one.stop:
+                yield trail.piece(one.start, one.stop), one
+
+    def has_room(self, trail: Trail, need_bytes: int) -> bool:
+        """Whether so many bytes fit in the budget, if all that may leave does."""
+        room = self.budget_bytes - need_bytes
+        if self.index.size_bytes <= room:
+            return True
+        path = {extent.piece.name for extent in self.index.cover(trail, 0, len(trail.tokens))}
+        leaving = self.index.excess(room, self._spared() | path)
+        return self.index.size_bytes - sum(piece.size_bytes for piece in leaving) <= room
+
+    def written(self, pieces: Iterable[Stored], now: float) -> None:
+        """Add pieces that are on disk now; what they make redundant is doomed."""
+        for piece in pieces:
+            self._doomed.pop(piece.name, None)
+            self.index.add(piece, now)
+            self._doom(old for old in self.index.redundant(piece) if old.name not in self._held)
+
+    def to_rewrite(self, trail: Trail, rows: Iterable[Rows]) -> Iterator[Rewrite]:
+        """Find the blocks among these rows that are complete and made of too many pieces."""
+        for depth in {one.start // BLOCK_TOKENS for one in rows}:
+            first, end = depth * BLOCK_TOKENS, (depth + 1) * BLOCK_TOKENS
+            if end <= len(trail.tokens):
+                extents = tuple(self.index.cover(trail, first, end))
+                if len(extents) > MOST_PIECES and extents[-1].last_row == end:
+                    yield Rewrite(trail.piece(first, end), extents)
+
+    def evict(self, now: float) -> int:
+        """Doom what exceeds the budget, or was not used for too long; return how many."""
+        spared = self._spared()
+        leaving = self.index.excess(self.budget_bytes, spared)
+        self._doom(leaving)
+        if self._ttl_s is not None:
+            old = self.index.unused_since(now - self._ttl_s, spared)
+            self._doom(old)
+            leaving += old
+        return len(leaving)
+
+    def lose(self, piece: BlockHash) -> None:
+        """Forget a piece; its row and file are somebody else's matter."""
+        self.index.remove(piece)
+        self._touched.pop(piece, None)
+
+    def doom(self, pieces: Iterable[BlockHash]) -> None:
+        """Have pieces leave."""
+        for piece in pieces:
+            self.lose(piece)
+            self._doomed[piece] = None
+
+    def changes(self, pieces: Iterable[Stored], now: float) -> Changes:
+        """Say what a transaction that adds these pieces changes besides."""
+        added = tuple((piece, now) for piece in pieces)
+        names = {piece.name for piece, _ in added}
+        removed = tuple(piece for piece in self._doomed if piece not in names)
+        return Changes(added, removed, dict(self._touched))
+
+    def committed(self, changes: Changes) -> None:
+        """Record that a transaction succeeded."""
+        for piece in changes.removed:
+            self._doomed.pop(piece, None)
+        for name, used in changes.used.items():
+            if self._touched.get(name) == used:
+                del self._touched[name]
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether there is something to commit."""
+        return bool(self._doomed or self._touched)
+
+    @property
+    def doomed(self) -> bool:
+        """Whether there is something to remove."""
+        return bool(self._doomed)
+
+    def _doom(self, pieces: Iterable[Stored]) -> None:
+        self.doom([piece.name for piece in pieces])
+
+    def _spared(self) -> set[BlockHash]:
+        spared = set(self._held)
+        for key, paths in self.pinned.items():
+            for path in paths:
+                trail = self.trail(key.principal, path)
+                spared.update(e.piece.name for e in self.index.cover(trail, 0, len(path)))
+        return spared
