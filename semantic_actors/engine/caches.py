@@ -103,6 +103,11 @@ def refill(member: Layer, keys: mx.array, values: mx.array, length: int) -> None
         member.keys, member.values = _private(keys, rows, room), _private(values, rows, room)
 
 
+def copied(array: mx.array, rows: int) -> mx.array:
+    """Copy the first rows of keys or values to a buffer of their own."""
+    return _private(array, rows, rows)
+
+
 def expect(layers: Iterable[Layer], tokens: int) -> None:
     """Let the next growth make room for so many tokens at once; `compact` ends that."""
     for layer in _members(layers):

@@ -140,11 +140,13 @@ class FakeBackend:
         if start.source is None:
             return _Held((), self.info.footprint.cut_limit)
         source = self._held[start.source]
-        if start.share and start.keep > source.frozen:
+        if start.freeze and self.info.footprint.share and start.keep > source.frozen:
             source.frozen = source.length
         if start.take:
             del self._held[start.source]
         frozen = min(source.frozen, start.keep)
+        if start.behind is not None:
+            frozen = min(frozen, start.behind)
         return _Held(source.tokens[: start.keep], source.cut_limit, frozen)
 
     def _export(self, export: Export) -> bytes:

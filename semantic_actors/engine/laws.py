@@ -46,6 +46,8 @@ def check(plan: Plan, held: Mapping[CacheId, Held], *, vocabulary: int, context:
     for cache in plan.drops:
         _require(cache in known, f"drop of unknown cache {cache}")
         del known[cache]
+    for shrink in plan.shrinks:
+        _require(shrink.cache in known, f"shrink of what is behind unknown cache {shrink.cache}")
     for start in plan.starts:
         _check_start(start, known)
     for load in plan.loads:
@@ -60,6 +62,7 @@ def _named(plan: Plan) -> Iterator[CacheId]:
     yield from (export.cache for export in plan.exports)
     yield from plan.drops
     yield from (load.cache for load in plan.loads)
+    yield from (shrink.cache for shrink in plan.shrinks)
     for start in plan.starts:
         yield start.cache
         if start.source is not None:

@@ -21,7 +21,7 @@ import mlx.core as mx
 
 from semantic_actors.domain.ids import CacheId
 from semantic_actors.engine import blas, caches, laws, loading, measure, sampling, transfer
-from semantic_actors.engine.forward import Batched
+from semantic_actors.engine.forward import Batched, Past
 from semantic_actors.engine.held import Awaited, Held, next_ids
 from semantic_actors.engine.protocol import (
     Collect,
@@ -119,6 +119,8 @@ class MlxBackend:
         exported = self._export(plan)
         for cache in plan.drops:
             self._held.pop(cache).past.discard()
+        for shrink in plan.shrinks:
+            self._held[shrink.cache].past.prefix[shrink.place].span.shrink(shrink.rows)
         for start in plan.starts:
             self._held[start.cache] = self._start(start)
         loaded = tuple(map(self._load, plan.loads))
@@ -152,15 +154,23 @@ class MlxBackend:
             if source is not None and start.take:
                 source.past.discard()
             past = self._forward.fresh()
-        elif start.take:
-            past = source.past
-            past.cut(start.keep, self._forward.fresh_layers)
         else:
-            if start.share and self._forward.can_share and start.keep > source.past.before:
-                source.past.freeze(self._forward.fresh_layers)
-            past = source.past.fork(start.keep, self._forward.fresh_layers)
+            past = self._continued(source.past, start)
         caches.expect(past.layers, start.room - past.before)
         return Held(past, caches.cut_limit(past.layers))
+
+    def _continued(self, source: Past, start: Start) -> Past:
+        fresh = self._forward.fresh_layers
+        if start.freeze and self._forward.can_share and start.keep > source.before:
+            source.freeze(fresh)
+        behind = min(start.keep, source.before)
+        if start.take and (start.behind is None or start.behind >= behind):
+            source.cut(start.keep, fresh)
+            return source
+        past = source.fork(start.keep, fresh, start.behind)
+        if start.take:
+            source.discard()
+        return past
 
     def _export(self, plan: Plan) -> tuple[mx.array, ...]:
         """Copy out what is asked for; done at once, or what is written next would be copied."""

@@ -5,9 +5,9 @@ nothing of sequences, sessions, queues or text. Two backends keep the same law, 
 contract tests: `mlx_backend.MlxBackend` and the deterministic `fake.FakeBackend`. An engine
 (`runner.EngineThread`) gives a backend its thread.
 
-A step is carried out in this order: `exports`, `drops`, `starts`, `loads`, `feeds`. An error that
-belongs to one feed is a `FeedFailed` and harms nobody else; any other exception ends the engine
-thread.
+A step is carried out in this order: `exports`, `drops`, `shrinks`, `starts`, `loads`, `feeds`. An
+error that belongs to one feed is a `FeedFailed` and harms nobody else; any other exception ends the
+engine thread.
 
 A plan may be submitted before the output of the one before it is known: a feed can stand for "the
 token drawn last", so that the device never waits for the loop. If that draw failed, so does it.
@@ -28,9 +28,10 @@ class Start(msgspec.Struct, frozen=True):
     """Make cache `cache`, holding the first `keep` tokens of `source` (none: an empty cache).
 
     `take` gives the source away: it is trimmed in place and its old id is gone. Otherwise the
-    source stays as it is and the new cache shares no mutable state with it. With `share` what the
-    source holds by itself is frozen, where caches can share: both have it behind them, once; else
-    it is copied. What is frozen already is shared in any case.
+    source stays as it is and the new cache shares no mutable state with it. With `freeze` what the
+    source holds by itself is frozen first, where caches can share: both have it behind them then,
+    held once. Of what is frozen the new cache has the first `behind` tokens behind it (None: all
+    that it keeps), which must end with a span; the others are copied.
     `keep` is never below the source's `floor`. `room` is the number of tokens it is about to hold:
     memory for them is taken at once.
     """
@@ -40,7 +41,19 @@ class Start(msgspec.Struct, frozen=True):
     keep: int = 0
     take: bool = False
     room: int = 0
-    share: bool = False
+    freeze: bool = False
+    behind: int | None = None
+
+
+class Shrink(msgspec.Struct, frozen=True):
+    """Keep only the first `rows` tokens of a span; nobody who has it behind him has more of it.
+
+    It is the one at `place` of those behind `cache`.
+    """
+
+    cache: CacheId
+    place: int
+    rows: int
 
 
 class Feed(msgspec.Struct, frozen=True):
@@ -93,6 +106,7 @@ class Plan(msgspec.Struct, frozen=True):
     feeds: tuple[Feed, ...] = ()
     loads: tuple[Load, ...] = ()
     exports: tuple[Export, ...] = ()
+    shrinks: tuple[Shrink, ...] = ()
 
 
 class TokenLogprobs(msgspec.Struct, frozen=True):

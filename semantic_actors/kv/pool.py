@@ -18,19 +18,24 @@ from typing import Final
 
 import msgspec
 
-from semantic_actors.domain.ids import CacheId, Principal, TokenIds
+from semantic_actors.domain.ids import CacheId, Principal, SessionId, TokenIds
 from semantic_actors.kv.prefix import common_prefix
 
 LEAST_SHARED: Final = 256
 """Tokens from which on a tail is frozen for who is forked from it; fewer are copied."""
 
 
+MOST_SPANS: Final = 8
+"""Behind one cache; what is over is copied to its tail, the shortest of them. Each is a call."""
+
+
 @dataclass(slots=True, eq=False)
 class Span:
-    """Frozen tokens, which `users` caches have behind them."""
+    """Frozen tokens, and the caches that have some of them behind: how many each."""
 
+    rows: int
     size_bytes: int
-    users: int = 1
+    users: dict[CacheId, int]
 
 
 @dataclass(slots=True)
@@ -38,7 +43,8 @@ class Entry:
     """One cache. `floor` is the shortest prefix it can be cut back to.
 
     The first `saved` of its tokens are in the store, or on their way there. `spans` are what it has
-    behind it, with the number of tokens of each; `size_bytes` is that of its tail.
+    behind it; `size_bytes` is that of its tail. `session` is who ran on it last; others of the
+    principal may take it all the same.
     """
 
     cache: CacheId
@@ -49,12 +55,13 @@ class Entry:
     reserved_bytes: int = 0
     pinned: bool = False
     saved: int = 0
-    spans: tuple[tuple[Span, int], ...] = ()
+    spans: tuple[Span, ...] = ()
+    session: SessionId | None = None
 
     @property
     def before(self) -> int:
         """Tokens in spans."""
-        return sum(rows for _, rows in self.spans)
+        return sum(span.users[self.cache] for span in self.spans)
 
     @property
     def charged_bytes(self) -> int:
@@ -85,6 +92,7 @@ class Pool:
         self.used_bytes = 0
         self._share = share
         self._entries: dict[CacheId, Entry] = {}
+        self._loose: dict[Span, None] = {}
 
     # Queries
 
@@ -106,29 +114,42 @@ class Pool:
     def pinned_bytes(self) -> int:
         """Charge of the caches that sequences run on: referenced and reserved."""
         pinned = [entry for entry in self._entries.values() if entry.pinned]
-        spans = {span for entry in pinned for span, _ in entry.spans}
+        spans = {span for entry in pinned for span in entry.spans}
         charged = sum(entry.charged_bytes for entry in pinned)
         return charged + sum(span.size_bytes for span in spans)
 
     @property
     def span_bytes(self) -> int:
         """Charge of all spans."""
-        spans = {span for entry in self._entries.values() for span, _ in entry.spans}
+        spans = {span for entry in self._entries.values() for span in entry.spans}
         return sum(span.size_bytes for span in spans)
 
     def freed_bytes(self, cache: CacheId) -> int:
         """Charge that ends when this cache is dropped now."""
         entry = self._entries[cache]
-        alone = sum(span.size_bytes for span, _ in entry.spans if span.users == 1)
+        alone = sum(span.size_bytes for span in entry.spans if len(span.users) == 1)
         return entry.charged_bytes + alone
 
     def freezes(self, source: CacheId, keep: int) -> bool:
         """Whether the tail of `source` is frozen for a fork of its first `keep` tokens."""
         return self._share and keep - self._entries[source].before >= LEAST_SHARED
 
-    def shared_by(self, source: CacheId, keep: int) -> int:
-        """Tokens that a fork of the first `keep` of `source` is not charged for."""
-        return keep if self.freezes(source, keep) else min(keep, self._entries[source].before)
+    def behind(self, source: CacheId, keep: int, *, fork: bool) -> int:
+        """Tokens in spans behind who goes on from the first `keep` of `source`; the rest is copied.
+
+        In a `fork` those of the tail are among them, if it is frozen for that. Where there are too
+        many spans the last ones are left out, until one is twice as long as all of those together.
+        """
+        entry = self._entries[source]
+        spans = list(_cut((span.users[source] for span in entry.spans), keep))
+        if fork and self.freezes(source, keep):
+            spans.append(keep - entry.before)
+        copied = 0
+        if len(spans) > MOST_SPANS:
+            copied = spans.pop()
+            while len(spans) > 1 and spans[-1] < 2 * copied:
+                copied += spans.pop()
+        return sum(spans)
 
     def idle(self) -> Iterator[Entry]:
         """Caches that may be evicted, least recently used first."""
@@ -168,28 +189,34 @@ class Pool:
         """Turn the tail of a cache of `length` tokens into a span; nothing is reserved then."""
         entry = self._entries[cache]
         assert self._share, cache
-        span = Span(entry.size_bytes)
+        rows = length - entry.before
+        span = Span(rows, entry.size_bytes, {cache: rows})
         with _Recharge(self, entry):
-            entry.spans = (*entry.spans, (span, length - entry.before))
+            entry.spans = (*entry.spans, span)
             entry.size_bytes = entry.reserved_bytes = 0
         self.used_bytes += span.size_bytes
 
-    def copy(self, source: CacheId, cache: CacheId, keep: int, *, reserved_bytes: int) -> Entry:
-        """Add a pinned cache holding the first `keep` tokens of `source`."""
+    def copy(
+        self, source: CacheId, cache: CacheId, keep: int, *, behind: int, reserved_bytes: int
+    ) -> Entry:
+        """Add a pinned cache of the first `keep` tokens of `source`, `behind` of them in spans."""
         origin = self._entries[source]
         assert origin.floor <= keep <= len(origin.tokens), (origin.floor, keep)
         entry = self.open(cache, origin.principal, reserved_bytes=reserved_bytes)
         entry.tokens = origin.tokens[:keep]
         entry.saved = min(origin.saved, keep)
-        entry.spans = tuple(_cut(origin.spans, keep))
-        for span, _ in entry.spans:
-            span.users += 1
+        shared = list(_cut((span.users[source] for span in origin.spans), behind))
+        entry.spans = origin.spans[: len(shared)]
+        for span, rows in zip(entry.spans, shared, strict=True):
+            span.users[cache] = rows
         return entry
 
-    def take(self, source: CacheId, cache: CacheId, keep: int, *, reserved_bytes: int) -> Entry:
-        """Turn the idle `source` into the pinned `cache`, cut back to `keep` tokens."""
+    def take(
+        self, source: CacheId, cache: CacheId, keep: int, *, behind: int, reserved_bytes: int
+    ) -> Entry:
+        """Turn the idle `source` into the pinned `cache`, cut back to `keep` tokens; as `copy`."""
         assert not self._entries[source].pinned, source
-        entry = self.copy(source, cache, keep, reserved_bytes=reserved_bytes)
+        entry = self.copy(source, cache, keep, behind=behind, reserved_bytes=reserved_bytes)
         self.drop(source)
         return entry
 
@@ -228,28 +255,46 @@ class Pool:
     def drop(self, cache: CacheId) -> None:
         """Forget a cache; the engine is told to free it by whoever calls this."""
         self.used_bytes -= self.freed_bytes(cache)
-        for span, _ in self._entries.pop(cache).spans:
-            span.users -= 1
+        for span in self._entries.pop(cache).spans:
+            del span.users[cache]
+            self._loose[span] = None
+
+    def shrink(self) -> Iterator[tuple[CacheId, int, int]]:
+        """Shrink spans of which nobody has more than half any more.
+
+        Yields a cache that has it, its place behind that, and the tokens that are left of it.
+        """
+        loose, self._loose = self._loose, {}
+        for span in loose:
+            left = max(span.users.values(), default=0)
+            if not left or 2 * left > span.rows:
+                continue
+            cache = next(iter(span.users))
+            smaller = span.size_bytes * left // span.rows
+            self.used_bytes -= span.size_bytes - smaller
+            span.rows, span.size_bytes = left, smaller
+            yield cache, self._entries[cache].spans.index(span), left
 
     def check_integrity(self) -> None:
         """Raise `AssertionError` where the books do not add up."""
         charged = sum(entry.charged_bytes for entry in self._entries.values())
-        users = Counter(span for entry in self._entries.values() for span, _ in entry.spans)
-        charged += sum(span.size_bytes for span in users)
+        charged += self.span_bytes
         assert charged == self.used_bytes, (charged, self.used_bytes)
-        assert all(span.users == count for span, count in users.items()), users
+        users = Counter(span for entry in self._entries.values() for span in entry.spans)
+        assert all(len(span.users) == count for span, count in users.items()), users
+        assert all(max(span.users.values()) <= span.rows for span in users), users
         for entry in self._entries.values():
             assert entry.pinned or 0 <= entry.floor <= len(entry.tokens), entry.cache
             assert entry.pinned or entry.reserved_bytes == 0, entry.cache
             assert 0 <= entry.saved <= len(entry.tokens), entry.cache
 
 
-def _cut(spans: Iterable[tuple[Span, int]], keep: int) -> Iterator[tuple[Span, int]]:
-    for span, rows in spans:
+def _cut(lengths: Iterable[int], keep: int) -> Iterator[int]:
+    for length in lengths:
         if keep <= 0:
             return
-        yield span, min(rows, keep)
-        keep -= rows
+        yield min(length, keep)
+        keep -= length
 
 
 def _may_beat(keep: int, held: Sequence[int], wanted: Sequence[int]) -> bool:

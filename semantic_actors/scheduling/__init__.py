@@ -1,19 +1,22 @@
 """THE scheduler actor: it owns the KV pool and the batch loop."""
 
 from semantic_actors.scheduling.batch import BatchLimits
+from semantic_actors.scheduling.board import Board
 from semantic_actors.scheduling.messages import (
     Abort,
     Accepted,
     Admitted,
-    AskVacancies,
+    AskResidents,
     Flush,
     Generated,
     Inspect,
+    Leave,
     Probe,
     Refused,
     SchedulerMessage,
     SequenceFailed,
     Submit,
+    Warm,
 )
 from semantic_actors.scheduling.scheduler import Scheduler
 from semantic_actors.scheduling.sequence import SequenceFinish, new_sequence_id
@@ -23,11 +26,13 @@ __all__ = [
     "Abort",
     "Accepted",
     "Admitted",
-    "AskVacancies",
+    "AskResidents",
     "BatchLimits",
+    "Board",
     "Flush",
     "Generated",
     "Inspect",
+    "Leave",
     "Probe",
     "Refused",
     "Scheduler",
@@ -36,6 +41,7 @@ __all__ = [
     "SequenceFinish",
     "Snapshot",
     "Submit",
+    "Warm",
     "counters",
     "new_sequence_id",
 ]

@@ -13,14 +13,14 @@ Law, checked at run time: tokens found in a cache + tokens fed == the sequence's
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
 import msgspec
 
 from semantic_actors.domain.errors import Overloaded, SemanticActorsError
-from semantic_actors.domain.ids import CacheId, SequenceId, TokenIds
+from semantic_actors.domain.ids import CacheId, SequenceId
 from semantic_actors.engine.protocol import (
     Fed,
     Feed,
@@ -28,13 +28,15 @@ from semantic_actors.engine.protocol import (
     Footprint,
     Load,
     Plan,
+    Shrink,
     Start,
     StepOutput,
 )
-from semantic_actors.kv import Match, Pool
+from semantic_actors.kv import Pool
 from semantic_actors.kv.layout import Layout, Rows
 from semantic_actors.scheduling import keeping, restoring
 from semantic_actors.scheduling.admission import check
+from semantic_actors.scheduling.housing import Housing, cache_of
 from semantic_actors.scheduling.keeping import Keeping, Outgoing
 from semantic_actors.scheduling.notices import AdmittedNotice, FailedNotice, Notice, TokenNotice
 from semantic_actors.scheduling.pace import Pace, Work
@@ -43,8 +45,6 @@ from semantic_actors.scheduling.sequence import Sequence, SequenceFinish
 
 FLIGHTS = 2
 """Steps under way at a time."""
-
-_CACHE_IDS = itertools.count(1)
 
 
 class BatchLimits(msgspec.Struct, frozen=True):
@@ -100,12 +100,12 @@ class Batch:
         self.fed_total = 0
         self.restored_total = 0
         self.pace = Pace(limits.inter_token_target_s, limits.prefill_tokens)
+        self._housing = Housing(pool, self.keeping, footprint)
         self._footprint = footprint
         self._limits = limits
         self._layout = layout
         self._steps = itertools.count(1)
         self._flights: deque[_Flight] = deque()
-        self._drops: list[CacheId] = []
 
     @property
     def stepping(self) -> bool:
@@ -160,25 +160,33 @@ class Batch:
                 self._leave(running)
                 return
 
+    def evict(self, cache: CacheId) -> None:
+        """Drop an idle cache; the next step frees it."""
+        assert not self.pool[cache].pinned, cache
+        self._housing.drop(cache)
+
     def next_plan(self) -> tuple[Plan | None, list[Notice]]:
         """Decide and record the next step; None if there is nothing to do."""
         assert self.ready, "too many steps are under way"
         decision = plan(self._view())
-        outgoing = self.keeping.choose(_cache(one) for one in self.running if one.keep)
+        outgoing = self.keeping.choose(
+            cache_of(one) for one in self.running if one.keep and one.checked
+        )
         self.parked = len(decision.parked)
         self.following = decision.following
-        self._drop(*decision.evicted)
+        self._housing.drop(*decision.evicted)
         notices = list(self._exhaust(decision))
         self._preempt(decision)
         for grant in decision.granted:
             sequence = self._find(grant.sequence)
             sequence.reserved_tokens = grant.tokens
-            self._reserve(sequence)
+            self._housing.reserve(sequence)
         self._follow(decision)
+        shrinks = self._housing.shrinks()
         starts = tuple(self._admit(admission) for admission in decision.admitted)
         notices += [self._begun(admission) for admission in decision.admitted]
         fed = [(self._find(share.sequence), share.tokens) for share in decision.shares]
-        return self._plan(starts, fed, outgoing), notices
+        return self._plan(starts, shrinks, fed, outgoing), notices
 
     def apply(self, output: StepOutput) -> list[Notice]:
         """Record what the engine did."""
@@ -218,13 +226,7 @@ class Batch:
 
     def check_integrity(self) -> None:
         """Raise `AssertionError` where the books do not add up."""
-        self.pool.check_integrity()
-        pinned = {_cache(sequence) for sequence in self.running}
-        for sequence in self.running:
-            entry = self.pool[_cache(sequence)]
-            assert entry.pinned
-            assert entry.tokens == sequence.tokens[: sequence.fed]
-        assert len(self.pool) - len(list(self.pool.idle())) == len(pinned)
+        self._housing.check_integrity(self.running)
 
     def _view(self) -> View:
         return View(
@@ -254,7 +256,7 @@ class Batch:
     def _preempt(self, decision: Decision) -> None:
         for sequence in map(self._find, decision.preempted):
             self.running.remove(sequence)
-            self._drop(_cache(sequence))
+            self._housing.drop(cache_of(sequence))
             sequence.restart(None)
             self.waiting.appendleft(sequence)
 
@@ -262,39 +264,7 @@ class Batch:
         sequence = self._find(admission.sequence)
         self.waiting.remove(sequence)
         self.running.append(sequence)
-        match, cache = admission.match, CacheId(next(_CACHE_IDS))
-        sequence.restart(cache, match.keep if match else 0)
-        sequence.reserved_tokens = admission.tokens
-        room = len(sequence.tokens)
-        if match is None:
-            self.pool.open(cache, sequence.principal, reserved_bytes=0)
-            self._reserve(sequence)
-            return Start(cache, room=room)
-        share = not admission.take and self._freeze(match)
-        if admission.take:
-            self.keeping.forget(match.cache, lost=False)
-        move = self.pool.take if admission.take else self.pool.copy
-        move(match.cache, cache, match.keep, reserved_bytes=0)
-        self._reserve(sequence)
-        return Start(cache, match.cache, match.keep, admission.take, room, share)
-
-    def _freeze(self, match: Match) -> bool:
-        """Freeze the tail of a cache that is forked, if that is worth it."""
-        if not self.pool.freezes(match.cache, match.keep):
-            return False
-        owner = next((one for one in self.running if one.cache == match.cache), None)
-        self.pool.freeze(
-            match.cache, owner.planned if owner else len(self.pool[match.cache].tokens)
-        )
-        if owner is not None:
-            self._reserve(owner)
-        return True
-
-    def _reserve(self, sequence: Sequence) -> None:
-        """Set aside what the tail of a running sequence may grow to."""
-        cache = _cache(sequence)
-        tokens = max(0, sequence.reserved_tokens - self.pool[cache].before)
-        self.pool.reserve(cache, self._footprint.size_bytes(tokens))
+        return self._housing.open(sequence, admission, self.running)
 
     def _begun(self, admission: Admission) -> Notice:
         """Say that a sequence runs; one that is restored first is told about when it has been."""
@@ -306,16 +276,17 @@ class Batch:
     def _plan(
         self,
         starts: tuple[Start, ...],
+        shrinks: tuple[Shrink, ...],
         fed: list[tuple[Sequence, int]],
         outgoing: list[Outgoing],
     ) -> Plan | None:
-        drops, self._drops = tuple(self._drops), []
+        drops = self._housing.take_drops()
         loads = [(one, load) for one in self.running if (load := restoring.load(one)) is not None]
-        if not (drops or starts or fed or loads or outgoing):
+        if not (drops or shrinks or starts or fed or loads or outgoing):
             return None
         step = next(self._steps)
         feeds = [(sequence, sequence.feed(count)) for sequence, count in fed]
-        self._look_ahead(sequence for sequence, _ in fed)
+        self._housing.look_ahead(sequence for sequence, _ in fed)
         work = Work.of(feed for _, feed in feeds)
         self._flights.append(_Flight(step, feeds, loads, outgoing, work))
         return Plan(
@@ -325,6 +296,7 @@ class Batch:
             tuple(feed for _, feed in feeds),
             tuple(load for _, load in loads),
             tuple(export for one in outgoing for export in one.exports),
+            shrinks,
         )
 
     def _apply(self, sequence: Sequence, feed: Feed, result: Fed | FeedFailed) -> Notice | None:
@@ -334,28 +306,19 @@ class Batch:
             return self._failed(sequence, result)
         tokens = feed.tokens or (sequence.tokens[feed.position],)
         sequence.fed += feed.count
-        self._grow(result, tokens)
-        self._look_ahead([sequence] if sequence.flights else [])
+        self._housing.grow(result, tokens)
+        self._housing.look_ahead([sequence] if sequence.flights else [])
         finish = None if result.token is None else self._drawn(sequence, result.token)
         silent = sequence.leaving or result.token is None
         if sequence.leaving or finish is not None:
             self._leave(sequence)
         return None if silent else TokenNotice(sequence.id, result.token, finish)
 
-    def _grow(self, result: Fed, tokens: TokenIds) -> None:
-        self.pool.grow(
-            result.cache,
-            tokens,
-            size_bytes=result.size_bytes,
-            floor=result.floor,
-            frozen=result.frozen,
-        )
-
     def _loaded(self, sequence: Sequence, load: Load, result: Fed) -> Notice | None:
         sequence.flights -= 1
         sequence.fed = load.stop
         tokens = tuple(sequence.tokens[load.position : load.stop])
-        self._grow(result, tokens)
+        self._housing.grow(result, tokens)
         self.pool[result.cache].saved = load.stop
         self.restored_total += load.stop - load.position
         if sequence.leaving:
@@ -367,12 +330,6 @@ class Batch:
         if sequence.leaving or not restoring.done(sequence):
             return None
         return AdmittedNotice(sequence.id, sequence.cached)
-
-    def _look_ahead(self, fed: Iterable[Sequence]) -> None:
-        """Let nobody copy a cache that can no longer be cut to what is known to be in it."""
-        for sequence in fed:
-            if sequence.planned >= self._footprint.cut_limit:
-                self.pool.raise_floor(_cache(sequence), sequence.planned)
 
     def _failed(self, sequence: Sequence, result: FeedFailed) -> Notice | None:
         """Drop the lost cache once no step under way feeds it; the first failure is told."""
@@ -388,7 +345,7 @@ class Batch:
 
     def _check_truth(self, sequence: Sequence) -> None:
         """Cached + fed == the tokens; all compared at a cache's first draw, then counted."""
-        held = self.pool[_cache(sequence)].tokens
+        held = self.pool[cache_of(sequence)].tokens
         counted = len(held) == sequence.fed == len(sequence.tokens)
         if not counted or (not sequence.checked and held != sequence.tokens):
             raise TruthBroken(sequence.id, len(held), sequence.fed, len(sequence.tokens))
@@ -400,20 +357,4 @@ class Batch:
         if sequence.flights:
             return
         self.running.remove(sequence)
-        cache = _cache(sequence)
-        if sequence.keep and self.pool[cache].tokens:
-            self.pool.release(cache)
-            self.keeping.ended(cache)
-        else:
-            self._drop(cache)
-
-    def _drop(self, *caches: CacheId) -> None:
-        for cache in caches:
-            self.keeping.forget(cache)
-            self.pool.drop(cache)
-            self._drops.append(cache)
-
-
-def _cache(sequence: Sequence) -> CacheId:
-    assert sequence.cache is not None, sequence.id
-    return sequence.cache
+        self._housing.leave(sequence)

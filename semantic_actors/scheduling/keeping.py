@@ -64,6 +64,11 @@ class Keeping:
         if self._row_bytes and self._pool[cache].saved < len(self._pool[cache].tokens):
             self._ended[cache] = None
 
+    def settled(self, cache: CacheId) -> bool:
+        """Whether nothing of it is on its way to the store, or about to be."""
+        under_way = any(save.cache == cache for save in self._saves.values())
+        return cache not in self._ended and not under_way
+
     def forget(self, cache: CacheId, *, lost: bool = True) -> None:
         """The cache is about to go, and with it what is not saved, unless another one takes it."""
         if cache in self._ended:

@@ -69,8 +69,8 @@ def _freed(entries: Iterable[Entry], left: Counter[Span]) -> Iterator[int]:
     """Bytes that become free with each cache; `left` counts how many have left each span."""
     for entry in entries:
         freed = entry.charged_bytes
-        for span, _ in entry.spans:
+        for span in entry.spans:
             left[span] += 1
-            if left[span] == span.users:
+            if left[span] == len(span.users):
                 freed += span.size_bytes
         yield freed

@@ -6,7 +6,7 @@ import msgspec
 
 from semantic_actors.actors import ActorRef, Message, Request
 from semantic_actors.domain.errors import Rejected
-from semantic_actors.domain.ids import Principal, SequenceId, TokenIds
+from semantic_actors.domain.ids import Principal, SequenceId, SessionId, TokenIds
 from semantic_actors.domain.request import Sampling
 from semantic_actors.engine.protocol import StepOutput
 from semantic_actors.persistence.messages import Fetched, Saved
@@ -33,6 +33,7 @@ class Submit(Message, frozen=True):
     generated: int = 0
     resumed: bool = False
     deaths: int = 0
+    session: SessionId | None = None
 
 
 class Abort(Message, frozen=True):
@@ -58,19 +59,6 @@ class EngineLost(Message, frozen=True):
     reason: str
 
 
-class Vacancies(msgspec.Struct, frozen=True):
-    """How many more sequences would be queued now; who finds none may come back later."""
-
-    places: int
-    retry_after_s: int
-
-
-class AskVacancies(Request[Vacancies], frozen=True):
-    """Ask for a place before any work is done for a prompt. It is not reserved."""
-
-    control: ClassVar[bool] = True
-
-
 class Inspect(Request[Snapshot], frozen=True):
     """Ask for the counters."""
 
@@ -87,6 +75,36 @@ class Flush(Request[None], frozen=True):
     """Ask for the moment when nothing runs and all that is to be kept is in the store."""
 
     control: ClassVar[bool] = True
+
+
+class AskResidents(Request[frozenset[tuple[Principal, SessionId]]], frozen=True):
+    """Ask which sessions have caches in RAM, or wait for one."""
+
+    control: ClassVar[bool] = True
+
+
+class Left(msgspec.Struct, frozen=True):
+    """Caches left RAM. `lost_tokens` of them were never stored, and will be computed again."""
+
+    freed_bytes: int
+    lost_tokens: int
+
+
+class Leave(Request[Left], frozen=True):
+    """Have the idle caches of a session leave RAM, as soon as they are stored if that is wanted."""
+
+    control: ClassVar[bool] = True
+    principal: Principal
+    session: SessionId
+    stored: bool = True
+
+
+class Warm(Request[int], frozen=True):
+    """Bring what is behind a path into RAM; answered, once it is there, with the tokens found."""
+
+    principal: Principal
+    session: SessionId
+    tokens: TokenIds
 
 
 class LookedUp(Message, frozen=True):
@@ -148,10 +166,12 @@ SchedulerMessage = (
     | Abort
     | StepDone
     | EngineLost
-    | AskVacancies
     | Inspect
     | Probe
     | Flush
+    | AskResidents
+    | Leave
+    | Warm
     | LookedUp
     | Fetched
     | Saved

@@ -251,10 +251,10 @@ def _claim(
     size, pool = view.footprint.size_bytes, view.pool
     if match is not None:
         takeable = match.cache in ledger.idle  # it is not if another admission copies it
-        kept = min(match.keep, pool[match.cache].before)
+        kept = pool.behind(match.cache, match.keep, fork=False)
         if takeable and match.whole and ledger.claim_by_taking(size(tokens - kept), match.cache):
             return match, True
-        fork = size(tokens - pool.shared_by(match.cache, match.keep))
+        fork = size(tokens - pool.behind(match.cache, match.keep, fork=True))
         if ledger.claim(fork, keeping=match.cache):
             ledger.idle.pop(match.cache, None)
             return match, False

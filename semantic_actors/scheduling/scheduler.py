@@ -31,15 +31,17 @@ from semantic_actors.persistence.messages import (
     StoreMessage,
 )
 from semantic_actors.scheduling.batch import Batch, BatchLimits
+from semantic_actors.scheduling.board import Board, Vacancies
 from semantic_actors.scheduling.messages import (
     Abort,
     Accepted,
     Admitted,
-    AskVacancies,
+    AskResidents,
     EngineLost,
     Flush,
     Generated,
     Inspect,
+    Leave,
     LookedUp,
     Probe,
     Refused,
@@ -49,7 +51,7 @@ from semantic_actors.scheduling.messages import (
     StoreRestarted,
     Submit,
     SubscriberMessage,
-    Vacancies,
+    Warm,
 )
 from semantic_actors.scheduling.notices import (
     AdmittedNotice,
@@ -59,6 +61,7 @@ from semantic_actors.scheduling.notices import (
     SaveNotice,
     TokenNotice,
 )
+from semantic_actors.scheduling.residence import Leaving, residents, warming
 from semantic_actors.scheduling.sequence import Sequence, new_sequence_id
 from semantic_actors.scheduling.snapshot import Snapshot
 from semantic_actors.scheduling.turnover import Turnover
@@ -86,6 +89,7 @@ class Scheduler(Actor[SchedulerMessage]):
         limits: BatchLimits,
         pool_bytes: int,
         store: ActorRef[StoreMessage] | None = None,
+        board: Board | None = None,
     ) -> None:
         self._epoch = next(_EPOCHS)
         self._engine = engine
@@ -96,13 +100,16 @@ class Scheduler(Actor[SchedulerMessage]):
         self._batch = Batch(pool, engine.info.footprint, limits, layout)
         self._outlets: dict[SequenceId, Callable[[SubscriberMessage], None]] = {}
         self._turnover = Turnover()
+        self._board = board or Board()
         self._flushes: list[Deferred[None]] = []
+        self._leaving: list[Leaving] = []
         self._steps = self._generated = self._cached = 0
         self._last_step = -math.inf
 
     async def on_start(self) -> None:
         """Begin an epoch."""
         self._engine.attach(self._deliver)
+        self._write_board()
         if self._store is not None:
             self._store.watch(self.ref, StoreRestarted())
 
@@ -115,14 +122,12 @@ class Scheduler(Actor[SchedulerMessage]):
                 self._abort(sequence)
             case StepDone() | EngineLost():
                 self._heard_of_engine(message)
-            case AskVacancies():
-                return self._vacancies()
             case Inspect():
                 return self._snapshot()
-            case Probe():
-                self._probe(self.defer())
-            case Flush():
-                self._flushes.append(self.defer())
+            case AskResidents():
+                return residents(self._batch)
+            case Probe() | Flush() | Leave() | Warm():
+                self._begin(message, self.defer())
             case LookedUp() | Fetched() | Saved() | StoreRestarted():
                 self._heard_of_store(message)
             case _:
@@ -157,8 +162,22 @@ class Scheduler(Actor[SchedulerMessage]):
             stop_ids=message.stop_ids,
             sampling=message.sampling,
             deaths=message.deaths,
+            session=message.session,
         )
         self._queue(sequence, message.reply_to.post, resumed=message.resumed)
+
+    def _begin(self, message: Probe | Flush | Leave | Warm, reply: Deferred[Any]) -> None:
+        match message:
+            case Probe():
+                self._probe(reply)
+            case Flush():
+                self._flushes.append(reply)
+            case Leave():
+                self._leaving.append(Leaving(message, reply, self._batch))
+            case Warm():
+                self._queue(*warming(message, reply))
+            case _:
+                assert_never(message)
 
     def _probe(self, reply: Deferred[None]) -> None:
         sequence = Sequence(
@@ -242,9 +261,10 @@ class Scheduler(Actor[SchedulerMessage]):
             case _:
                 assert_never(message)
 
-    def _vacancies(self) -> Vacancies:
+    def _write_board(self) -> None:
         waiting = len(self._batch.waiting)
-        return Vacancies(self._batch.vacancies, self._turnover.retry_after_s(waiting, _now()))
+        retry_after_s = self._turnover.retry_after_s(waiting, _now())
+        self._board.vacancies = Vacancies(self._batch.vacancies, retry_after_s)
 
     def _step_done(self, output: StepOutput) -> None:
         self._steps += 1
@@ -254,6 +274,7 @@ class Scheduler(Actor[SchedulerMessage]):
 
     def _pump(self) -> None:
         """Keep the engine busy, a step ahead where that can be."""
+        self._leaving = [one for one in self._leaving if not one.advance()]
         while self._batch.ready:
             plan, notices = self._batch.next_plan()
             for notice in notices:
@@ -261,6 +282,7 @@ class Scheduler(Actor[SchedulerMessage]):
             if plan is None:
                 break
             self._engine.submit(plan)
+        self._write_board()
         if self._batch.stepping:
             return
         self._batch.check_integrity()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from semantic_actors.domain.ids import CacheId, Principal, SequenceId
+from semantic_actors.domain.ids import CacheId, Principal, SequenceId, SessionId
 from semantic_actors.domain.request import Sampling
 from semantic_actors.engine.protocol import Feed, Load
 from semantic_actors.kv.layout import Rows
@@ -70,6 +70,7 @@ class Sequence:
     follows: Following | None = None
     stored: int | None = 0
     restoring: "Restoring | None" = None
+    session: SessionId | None = None
 
     @property
     def unfed(self) -> int:

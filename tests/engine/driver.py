@@ -41,11 +41,14 @@ class Driver:
         *,
         take: bool = False,
         share: bool = False,
+        behind: int | None = None,
     ) -> CacheId:
         """Start a cache, empty or from `source`."""
         self._minted += 1
         cache = CacheId(self._minted)
-        self.backend.launch(Plan(1, starts=(Start(cache, source, keep, take, share=share),)))()
+        self.backend.launch(
+            Plan(1, starts=(Start(cache, source, keep, take, freeze=share, behind=behind),))
+        )()
         self.positions[cache] = keep
         return cache
 

@@ -107,7 +107,7 @@ class Schedule:
             self._here.append(life)
             origin = source.cache if source and past else None
             share = bool(past) and self._happens(SHARE) and self._backend.info.footprint.share
-            yield Start(life.cache, origin, len(past), share=share)
+            yield Start(life.cache, origin, len(past), freeze=share)
 
     def _kept(self, source: Life | None) -> list[int]:
         """What a fork keeps: all that is known, or less where caches can be cut."""

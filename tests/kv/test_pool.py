@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from semantic_actors.domain.ids import LOCAL, CacheId, Principal
-from semantic_actors.kv import Pool
+from semantic_actors.kv import Pool, pool
 
 OTHER = Principal("other")
 tokens = st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple)
@@ -15,16 +15,23 @@ sizes = st.integers(0, 500)
 
 
 class PoolMachine(RuleBasedStateMachine):
-    """Caches are opened, copied, taken, grown, released and dropped in any order."""
+    """Caches are opened, copied, frozen, taken, grown, released and dropped in any order."""
 
     pinned = Bundle("pinned")
     idle = Bundle("idle")
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = Pool(2_000)
+        self.usual = pool.LEAST_SHARED, pool.MOST_SPANS
+        vars(pool).update(LEAST_SHARED=2, MOST_SPANS=3)
+        self.pool = Pool(2_000, share=True)
         self.ids = itertools.count(1)
         self.held: dict[CacheId, tuple[int, ...]] = {}
+
+    def teardown(self) -> None:
+        """Give the bounds back."""
+        least, most = self.usual
+        vars(pool).update(LEAST_SHARED=least, MOST_SPANS=most)
 
     @rule(target=pinned, reserved=sizes, principal=st.sampled_from([LOCAL, OTHER]))
     def open(self, reserved: int, principal: Principal) -> CacheId:
@@ -56,8 +63,14 @@ class PoolMachine(RuleBasedStateMachine):
         """Fork a cache at any of its tokens."""
         keep = data.draw(st.integers(0, len(self.held[source])))
         cache = CacheId(next(self.ids))
-        self.pool.copy(source, cache, keep, reserved_bytes=reserved)
+        promised = self.pool.behind(source, keep, fork=True)
+        if self.pool.freezes(source, keep):
+            self.pool.freeze(source, len(self.held[source]))
+        behind = self.pool.behind(source, keep, fork=False)
+        assert promised == behind
+        self.pool.copy(source, cache, keep, behind=behind, reserved_bytes=reserved)
         self.held[cache] = self.held[source][:keep]
+        assert self.pool[cache].before == behind
         return cache
 
     @rule(target=pinned, source=consumes(idle), reserved=sizes)
@@ -65,16 +78,27 @@ class PoolMachine(RuleBasedStateMachine):
         """Run on an idle cache again."""
         cache = CacheId(next(self.ids))
         keep = len(self.held[source])
-        self.pool.take(source, cache, keep, reserved_bytes=reserved)
+        behind = self.pool.behind(source, keep, fork=False)
+        self.pool.take(source, cache, keep, behind=behind, reserved_bytes=reserved)
         self.held[cache] = self.held.pop(source)
         return cache
 
     @rule(target=idle, cache=consumes(idle))
     def drop(self, cache: CacheId) -> object:
         """Evict."""
+        freed = self.pool.freed_bytes(cache)
+        before = self.pool.used_bytes
         self.pool.drop(cache)
+        assert before - self.pool.used_bytes == freed
         del self.held[cache]
         return multiple()
+
+    @rule()
+    def shrink(self) -> None:
+        """Shrink what nobody has much of; whoever is named has it there."""
+        for cache, place, rows in self.pool.shrink():
+            span = self.pool[cache].spans[place]
+            assert max(span.users.values()) == span.rows == rows
 
     @rule(wanted=tokens, principal=st.sampled_from([LOCAL, OTHER]))
     def match(self, wanted: tuple[int, ...], principal: Principal) -> None:
@@ -96,7 +120,9 @@ class PoolMachine(RuleBasedStateMachine):
         """The production check holds and the tokens are those of the model."""
         self.pool.check_integrity()
         for cache, held in self.held.items():
-            assert list(held) == self.pool[cache].tokens
+            entry = self.pool[cache]
+            assert list(held) == entry.tokens
+            assert entry.before <= len(held)
 
 
 PoolMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
@@ -115,6 +141,24 @@ def test_a_cache_that_cannot_be_cut_is_matched_whole_or_not_at_all() -> None:
     match = pool.match(LOCAL, (1, 2, 3, 4, 5))
     assert match is not None
     assert (match.keep, match.whole) == (4, True)
+
+
+def test_a_path_has_few_spans_behind_it() -> None:
+    """Where forks follow each other, the short ones are copied together."""
+    chain = Pool(1 << 40, share=True)
+    chain.open(CacheId(1), LOCAL, reserved_bytes=0)
+    lengths = []
+    for id_ in range(1, 60):
+        chain.grow(
+            CacheId(id_), (id_,) * 300, size_bytes=10, floor=0, frozen=chain[CacheId(id_)].before
+        )
+        keep = len(chain[CacheId(id_)].tokens)
+        chain.freeze(CacheId(id_), keep)
+        behind = chain.behind(CacheId(id_), keep, fork=False)
+        chain.copy(CacheId(id_), CacheId(id_ + 1), keep, behind=behind, reserved_bytes=0)
+        lengths.append(len(chain[CacheId(id_ + 1)].spans))
+
+    assert max(lengths) <= pool.MOST_SPANS
 
 
 def test_idle_caches_are_listed_least_recently_used_first() -> None:

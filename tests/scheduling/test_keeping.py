@@ -57,6 +57,22 @@ def test_a_running_sequence_keeps_its_full_blocks() -> None:
     assert shelf.look_up(LOCAL, words(1, 1_000)) == 768
 
 
+def test_what_nothing_was_drawn_from_is_not_stored() -> None:
+    """A prompt given up half-way is reused from memory; nobody has seen that its rows are sound."""
+    shelf, prompt = Shelf(), words(1, 1_500)
+    both = rig(shelf)
+    both.submit(sequence(1, prompt, stop_ids=frozenset()))
+    both.step()
+    both.step(between=SequenceId(1))
+    both.finish()
+    assert shelf.rows == {}
+
+    answer(both, 2, prompt)
+
+    assert both.cached[SequenceId(2)] >= 256
+    assert shelf.look_up(LOCAL, prompt) == len(prompt)
+
+
 def test_what_diverges_is_restored_up_to_there() -> None:
     """A prompt that shares a beginning with a stored path takes those tokens, and no more."""
     shelf, prompt = Shelf(), words(1, 700)

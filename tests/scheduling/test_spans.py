@@ -81,6 +81,24 @@ def test_what_only_idle_caches_share_can_be_evicted() -> None:
     assert small.batch.pool.span_bytes == 0
 
 
+def test_a_long_conversation_leaves_no_more_than_its_beginning() -> None:
+    """When the cache that a short prefix came from is evicted, its long rest goes with it."""
+    small = rig(pool_bytes=4_500)
+    long = words(1, 2_500)
+    small.submit(sequence(1, long, stop_ids=frozenset()))
+    small.finish()
+    small.submit(sequence(2, (*long[:300], 1, 2), stop_ids=frozenset()))
+    small.finish()
+    small.submit(sequence(3, (*long[:300], 3, 2), stop_ids=frozenset()))
+    small.finish()
+
+    small.submit(sequence(4, words(9, 3_000), max_tokens=2, stop_ids=frozenset()))
+    small.finish()
+
+    assert small.batch.pool.span_bytes <= 2 * FOOTPRINT.size_bytes(300)
+    assert len(small.answers[SequenceId(4)]) == 2
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), pool_bytes=st.sampled_from([1_700, 2_500, 6_000, 1_000_000]))
 def test_sharing_changes_no_token(seed: int, pool_bytes: int) -> None:

@@ -65,8 +65,11 @@ class Past:
             self.prefix, self.before = cut(self.prefix, keep), keep
         self.length = keep
 
-    def fork(self, keep: int, fresh: Fresh) -> "Past":
-        """Make another one of the first `keep` tokens: spans are shared, the tail is copied."""
+    def fork(self, keep: int, fresh: Fresh, behind: int | None = None) -> "Past":
+        """Make another one of the first `keep` tokens; all but the first `behind` are copied."""
+        most = min(keep, self.before)
+        if behind is not None and behind < most:
+            return self._copied(behind, keep, fresh())
         if keep <= self.before:
             return Past(fresh(), keep, cut(self.prefix, keep), keep)
         layers = caches.fork(self.own(), self.tail, keep - self.before)
@@ -112,6 +115,16 @@ class Past:
             mx.eval(group.arrays())  # or its old ones stay until the next step
         self.prefix = ()
         self._begin([])
+
+    def _copied(self, behind: int, keep: int, layers: caches.Layers) -> "Past":
+        past = Past(layers, keep, cut(self.prefix, behind), behind)
+        filled = [number for number, pair in enumerate(self.prefix[0].span.pairs) if pair]
+        rows = iter(self.rows(behind, keep))
+        for number in filled:
+            keys, values = next(rows)[None], next(rows)[None]
+            caches.refill(past.members[number], keys, values, keep - behind)
+        mx.eval(caches.arrays(past.members))
+        return past
 
     def _begin(self, layers: caches.Layers) -> None:
         self.layers, self.members = layers, caches.members(layers)

@@ -15,11 +15,19 @@ Pair = tuple[mx.array, mx.array]
 """Keys and values `(1, kv heads, tokens, width)`, spare tokens included."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Span:
     """Keys and values of each member of a cache; None for one that is never filled."""
 
     pairs: tuple[Pair | None, ...]
+
+    def shrink(self, rows: int) -> None:
+        """Let go of all but the first tokens, one member at a time."""
+        for place, pair in enumerate(self.pairs):
+            if pair is not None:
+                keys, values = (caches.copied(array, rows) for array in pair)
+                mx.eval(keys, values)
+                self.pairs = (*self.pairs[:place], (keys, values), *self.pairs[place + 1 :])
 
     @classmethod
     def of(cls, members: Iterable[caches.Layer]) -> "Span":

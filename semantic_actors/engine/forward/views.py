@@ -135,9 +135,13 @@ class AttentionView:
     ) -> Part:
         mine = _rows(queries, run, self._step)
         prefixes = tuple(self._before(one) for one in self._step.behind(run))
+        if fetched is not None and run.count > 1:
+            mine = mine.transpose(2, 1, 0, 3)
+            if prefixes and fuses_chunks():
+                fetched, prefixes = _laid_out(prefixes, fetched), ()
+            return Part(mine, *fetched, "causal", prefixes)
         if fetched is not None:
-            mine = mine if run.is_batch else mine.transpose(2, 1, 0, 3)
-            return Part(mine, *fetched, "causal" if run.count > 1 else None, prefixes)
+            return Part(mine, *fetched, None, prefixes)
         assert isinstance(run.source, Group)
         columns = min(run.source.longest + 1, window or run.source.longest + 1)
         keys, values = store.seen(columns)
@@ -190,3 +194,20 @@ class SequencesView:
 
 def _rows(array: mx.array, run: Run, step: Step) -> mx.array:
     return array if run.count == step.total else array[run.rows]
+
+
+def fuses_chunks() -> bool:
+    """Whether mlx has one kernel for a chunk's attention, which is worth a copy of what it reads.
+
+    That kernel tells no sums, by which spans could be weighed.
+    """
+    return bool(mx.default_device().type == mx.DeviceType.gpu)
+
+
+def _laid_out(
+    prefixes: tuple[Before, ...], own: tuple[mx.array, mx.array]
+) -> tuple[mx.array, mx.array]:
+    """Keys and values of one sequence, its prefixes' first, in one array each."""
+    keys = [prefix.keys for prefix in prefixes]
+    values = [prefix.values for prefix in prefixes]
+    return mx.concatenate([*keys, own[0]], axis=2), mx.concatenate([*values, own[1]], axis=2)
