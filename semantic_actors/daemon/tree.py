@@ -22,7 +22,7 @@ from semantic_actors.actors import Actor, ActorRef, ChildSpec, Message, StopReas
 from semantic_actors.api import Access, HttpServer
 from semantic_actors.engine.protocol import Engine
 from semantic_actors.persistence import StoreMessage, StoreOrNone
-from semantic_actors.scheduling import BatchLimits, Scheduler, SchedulerMessage
+from semantic_actors.scheduling import BatchLimits, Board, Scheduler, SchedulerMessage
 from semantic_actors.sessions import Directory, ModelCard, Surroundings
 from semantic_actors.text import Codec
 
@@ -91,12 +91,15 @@ class House:
         surroundings: Callable[[], Surroundings],
         make_store: Callable[[], Actor[StoreMessage]] | None = None,
     ) -> None:
+        board = Board()
         store = [] if make_store is None else [ChildSpec("store", StoreOrNone(make_store))]
         self.root = Supervisor(
             "root",
             [
                 *store,
-                ChildSpec("scheduler", lambda: Scheduler(engine, limits, pool_bytes, self.store)),
+                ChildSpec(
+                    "scheduler", lambda: Scheduler(engine, limits, pool_bytes, self.store, board)
+                ),
                 ChildSpec("sessions", lambda: Supervisor("sessions")),
                 ChildSpec("api", self._api),
             ],
@@ -107,6 +110,7 @@ class House:
             statistics=self.root.statistics,
             scheduler=self.root.ref("scheduler"),
             store=self.store,
+            board=board,
             codec=codec,
             text_thread=text_thread,
             model=model,

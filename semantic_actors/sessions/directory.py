@@ -10,7 +10,7 @@ object, on the event loop.
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -35,7 +35,7 @@ from semantic_actors.domain.limits import (
 from semantic_actors.domain.request import ChatPrompt, Generation, Prompt
 from semantic_actors.persistence.messages import InspectStore, Recognise, StoreMessage
 from semantic_actors.scheduling import (
-    AskVacancies,
+    Board,
     Inspect,
     Probe,
     SchedulerMessage,
@@ -77,6 +77,7 @@ class Directory:
         text_thread: Executor,
         model: ModelCard,
         store: ActorRef[StoreMessage] | None = None,
+        board: Board | None = None,
         surroundings: Callable[[], Surroundings] = Surroundings,
     ) -> None:
         self._spawn_child = spawn
@@ -86,6 +87,7 @@ class Directory:
         self._text_thread = text_thread
         self._model = model
         self._store = store
+        self._board = board or Board()
         self._surroundings = surroundings
         self._sessions: OrderedDict[Key, ActorRef[SessionMessage]] = OrderedDict()
         self._alive: set[ActorRef[SessionMessage]] = set()
@@ -104,7 +106,7 @@ class Directory:
     async def begin(self, identity: Identity, generation: Generation) -> Turn:
         """Start an answer; see `Desk`."""
         with self._place() as number:
-            await self._look_ahead(number)
+            self._look_ahead(number)
             name = identity.session
             if name is None:
                 name = await self._recognise(identity.principal, generation.prompt)
@@ -147,12 +149,18 @@ class Directory:
         if self._store is None:
             return {}, ()
         try:
-            figures = msgspec.structs.asdict(await self._store.ask(InspectStore(), timeout=2.0))
+            statistics = await self._store.ask(InspectStore(), timeout=2.0)
         except ActorError as error:
             return {}, (f"persistence degraded: {error}",)
+        figures = msgspec.structs.asdict(statistics)
         reason = figures.pop("degraded")
         counted = {f"store_{name}": value for name, value in figures.items()}
         return counted, (f"persistence degraded: {reason}",) if reason else ()
+
+    @property
+    def actors(self) -> Mapping[Key, ActorRef[SessionMessage]]:
+        """Who answers for which session, the least recently used first."""
+        return self._sessions
 
     # For the daemon
 
@@ -187,16 +195,15 @@ class Directory:
         finally:
             self._beginning.discard(number)
 
-    async def _look_ahead(self, number: int) -> None:
+    def _look_ahead(self, number: int) -> None:
         """Refuse before any work what the queue would refuse after it.
 
         One that was queued a moment ago counts twice until it is known to be: of a crowd, a few too
         many may be sent away.
         """
-        try:
-            vacancies = await self._scheduler.ask(AskVacancies(), timeout=2.0)
-        except ActorError:
-            return  # it is being replaced, and will be asked again
+        vacancies = self._board.vacancies
+        if vacancies is None:
+            return  # nobody has been served yet
         before = sum(other < number for other in self._beginning)
         if vacancies.places <= before:
             message = f"{max(0, vacancies.places)} places are left, {before} prompts come before"

@@ -39,6 +39,12 @@ class Retire(Message, frozen=True):
     control: ClassVar[bool] = True
 
 
+class Dismiss(Request[bool], frozen=True):
+    """Leave now, unless a turn is open; the answer says whether."""
+
+    control: ClassVar[bool] = True
+
+
 class LastMiss(Request[Miss | None], frozen=True):
     """Ask why a prompt of this session was last computed again, if one was."""
 
@@ -75,4 +81,4 @@ class RenderFailed(Message, frozen=True):
 ToTurn = Rendered | RenderFailed | CancelTurn
 FromScheduler = Accepted | Refused | Admitted | Generated | SequenceFailed
 TurnMessage = ToTurn | FromScheduler | SchedulerRestarted | CutTurns
-SessionMessage = Begin | Retire | LastMiss | TurnMessage
+SessionMessage = Begin | Retire | Dismiss | LastMiss | TurnMessage

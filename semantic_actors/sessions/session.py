@@ -40,6 +40,7 @@ from semantic_actors.sessions.messages import (
     Begin,
     CancelTurn,
     CutTurns,
+    Dismiss,
     FromScheduler,
     LastMiss,
     Rendered,
@@ -119,6 +120,8 @@ class Session(Actor[SessionMessage]):
             case Retire():
                 self._retired = True
                 self._leave_if_idle()
+            case Dismiss():
+                return self._dismissed()
             case LastMiss():
                 return self._last_miss
             case CutTurns(error=error):
@@ -155,6 +158,7 @@ class Session(Actor[SessionMessage]):
         submission = Submit(
             sequence=new_sequence_id(),
             principal=self._principal,
+            session=self._session,
             tokens=tuple(answer.tokens),
             max_tokens=max(most, len(answer.generated) + 1),
             generated=len(answer.generated),
@@ -210,6 +214,11 @@ class Session(Actor[SessionMessage]):
             self._store.tell(turn)
         except (MailboxFull, ActorStopped) as error:
             log.warning("turn_not_kept", reason=str(error))
+
+    def _dismissed(self) -> bool:
+        if not self._answers:
+            self.stop()
+        return not self._answers
 
     def _begin(self, message: Begin) -> None:
         reply: Deferred[Turn] = self.defer()

@@ -12,7 +12,7 @@ from semantic_actors.domain.ids import LOCAL, SessionId, TokenIds
 from semantic_actors.domain.request import ChatMessage, ChatPrompt, Generation, Prompt
 from semantic_actors.domain.stream import Failed, Finished, Started, TextDelta
 from semantic_actors.engine import FakeBackend, InlineEngine, Plan
-from semantic_actors.scheduling import BatchLimits, Scheduler
+from semantic_actors.scheduling import BatchLimits, Board, Scheduler
 from semantic_actors.sessions import Directory, Health, Identity, ModelCard, Surroundings, Turn
 from semantic_actors.text import Codec, OutputDecoder, Piece, StopHit, TextThread
 
@@ -158,10 +158,11 @@ async def house(
     limits = BatchLimits(
         vocabulary=VOCABULARY, context=CONTEXT, max_running=8, max_waiting=64, prefill_tokens=64
     )
+    board = Board()
     root = Supervisor(
         "root",
         [
-            ChildSpec("scheduler", lambda: Scheduler(engine, limits, pool_bytes)),
+            ChildSpec("scheduler", lambda: Scheduler(engine, limits, pool_bytes, board=board)),
             ChildSpec("sessions", lambda: Supervisor("sessions")),
         ],
         backoff=(0.001, 0.002),
@@ -174,6 +175,7 @@ async def house(
             scheduler=root.ref("scheduler"),
             codec=cast("Codec", LetterCodec()),
             text_thread=thread,
+            board=board,
             model=ModelCard("letters", CONTEXT, 0),
             surroundings=surroundings,
         )
