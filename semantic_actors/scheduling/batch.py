@@ -13,7 +13,7 @@ Law, checked at run time: tokens found in a cache + tokens fed == the sequence's
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
 
@@ -33,14 +33,15 @@ from semantic_actors.engine.protocol import (
     StepOutput,
 )
 from semantic_actors.kv import Pool
-from semantic_actors.kv.layout import Layout, Rows
-from semantic_actors.scheduling import keeping, restoring
+from semantic_actors.kv.layout import Layout
+from semantic_actors.scheduling import keeping
 from semantic_actors.scheduling.admission import check
 from semantic_actors.scheduling.housing import Housing, cache_of
 from semantic_actors.scheduling.keeping import Keeping, Outgoing
 from semantic_actors.scheduling.notices import AdmittedNotice, FailedNotice, Notice, TokenNotice
 from semantic_actors.scheduling.pace import Pace, Work
 from semantic_actors.scheduling.plan import Admission, Decision, View, plan
+from semantic_actors.scheduling.restoring import Restorer
 from semantic_actors.scheduling.sequence import Sequence, SequenceFinish
 
 FLIGHTS = 2
@@ -98,12 +99,11 @@ class Batch:
         self.parked = 0
         self.following = 0
         self.fed_total = 0
-        self.restored_total = 0
         self.pace = Pace(limits.inter_token_target_s, limits.prefill_tokens)
         self._housing = Housing(pool, self.keeping, footprint)
+        self.restorer = Restorer(self.running, self._housing, layout)
         self._footprint = footprint
         self._limits = limits
-        self._layout = layout
         self._steps = itertools.count(1)
         self._flights: deque[_Flight] = deque()
 
@@ -197,32 +197,22 @@ class Batch:
             self.pace.observe(flight.work, output.seconds)
         self.fed_total += sum(feed.count for _, feed in flight.feeds)
         answered = zip(flight.feeds, output.results, strict=True)
-        notices = [self._apply(sequence, feed, result) for (sequence, feed), result in answered]
-        loaded = zip(flight.loads, output.loaded, strict=True)
-        notices += [self._loaded(sequence, load, result) for (sequence, load), result in loaded]
-        notices += keeping.notices(flight.outgoing, output.exported)
-        return [notice for notice in notices if notice is not None]
+        applied = (self._apply(sequence, feed, result) for (sequence, feed), result in answered)
+        notices: list[Notice] = [notice for notice in applied if notice is not None]
+        for (sequence, load), result in zip(flight.loads, output.loaded, strict=True):
+            notices += self._loaded(sequence, load, result)
+        return [*notices, *keeping.notices(flight.outgoing, output.exported)]
 
-    def store_lost(self) -> list[Notice]:
+    def store_lost(self) -> Iterable[Notice]:
         """Record that the store will not answer any more what it was asked."""
         self.keeping.abandon()
-        asked = [one.restoring.fetch for one in self.running if one.restoring]
-        return [notice for fetch in asked for notice in self.fetched(fetch, ())]
+        return self.restorer.lost()
 
     def looked_up(self, sequence: SequenceId, stored: int) -> None:
         """Record how much of a waiting sequence is in the store."""
         for one in self.waiting:
             if one.id == sequence:
                 one.stored = stored
-
-    def fetched(self, fetch: int, rows: tuple[Rows, ...]) -> list[Notice]:
-        """Take rows that the store was asked for; those that come too late are ignored."""
-        waiting = (one for one in self.running if one.restoring and one.restoring.fetch == fetch)
-        found = next(waiting, None)
-        if found is None or found.leaving or self._layout is None:
-            return []
-        more = restoring.arrived(found, rows, self._layout)
-        return [one for one in (more, self._restored(found)) if one is not None]
 
     def check_integrity(self) -> None:
         """Raise `AssertionError` where the books do not add up."""
@@ -269,8 +259,8 @@ class Batch:
     def _begun(self, admission: Admission) -> Notice:
         """Say that a sequence runs; one that is restored first is told about when it has been."""
         sequence = self._find(admission.sequence)
-        if admission.restored and self._layout is not None:
-            return restoring.begin(sequence, admission.restored, self._layout.row_bytes)
+        if admission.restored:
+            return self.restorer.begin(sequence, admission.restored)
         return AdmittedNotice(sequence.id, sequence.cached)
 
     def _plan(
@@ -281,7 +271,7 @@ class Batch:
         outgoing: list[Outgoing],
     ) -> Plan | None:
         drops = self._housing.take_drops()
-        loads = [(one, load) for one in self.running if (load := restoring.load(one)) is not None]
+        loads = self.restorer.loads()
         if not (drops or shrinks or starts or fed or loads or outgoing):
             return None
         step = next(self._steps)
@@ -314,22 +304,11 @@ class Batch:
             self._leave(sequence)
         return None if silent else TokenNotice(sequence.id, result.token, finish)
 
-    def _loaded(self, sequence: Sequence, load: Load, result: Fed) -> Notice | None:
-        sequence.flights -= 1
-        sequence.fed = load.stop
-        tokens = tuple(sequence.tokens[load.position : load.stop])
-        self._housing.grow(result, tokens)
-        self.pool[result.cache].saved = load.stop
-        self.restored_total += load.stop - load.position
+    def _loaded(self, sequence: Sequence, load: Load, result: Fed) -> Iterable[Notice]:
+        notices = self.restorer.loaded(sequence, load, result)
         if sequence.leaving:
             self._leave(sequence)
-        return self._restored(sequence)
-
-    def _restored(self, sequence: Sequence) -> Notice | None:
-        """Say that a sequence goes on by itself, once it does."""
-        if sequence.leaving or not restoring.done(sequence):
-            return None
-        return AdmittedNotice(sequence.id, sequence.cached)
+        return notices
 
     def _failed(self, sequence: Sequence, result: FeedFailed) -> Notice | None:
         """Drop the lost cache once no step under way feeds it; the first failure is told."""

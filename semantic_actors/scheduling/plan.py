@@ -33,12 +33,14 @@ from semantic_actors.kv import Match, Pool
 from semantic_actors.scheduling.admission import reservation
 from semantic_actors.scheduling.ledger import Ledger
 from semantic_actors.scheduling.pace import Pace, share_prefill
-from semantic_actors.scheduling.restoring import LEAST_TOKENS
 from semantic_actors.scheduling.sequence import Following, Sequence
 from semantic_actors.scheduling.sharing import Leaders
 
 GROWTH_TOKENS = 256
 """Tokens by which a reservation is extended; caches grow in such steps."""
+
+LEAST_RESTORED = 32
+"""Fewer tokens are computed sooner than they are asked for."""
 
 LOOKS = 8
 """Prompts compared with the caches per plan, a millisecond each if they are long. The event loop
@@ -237,7 +239,7 @@ class _Queue:
 def _restored(sequence: Sequence, found: int) -> int:
     """Tokens up to which it is worth while to ask the store, if `found` are in a cache."""
     stored = min(sequence.stored or 0, len(sequence.tokens) - 1)
-    return stored if stored - found >= LEAST_TOKENS else 0
+    return stored if stored - found >= LEAST_RESTORED else 0
 
 
 def _claim(

@@ -16,17 +16,14 @@ from typing import Any, assert_never
 
 import structlog
 
-from semantic_actors.actors import Actor, ActorRef, ActorStopped, Deferred, MailboxFull
+from semantic_actors.actors import Actor, ActorRef, ActorStopped, Deferred
 from semantic_actors.domain.errors import Rejected, SemanticActorsError
 from semantic_actors.domain.ids import LOCAL, SequenceId
 from semantic_actors.domain.request import GREEDY
 from semantic_actors.engine.protocol import Engine, EngineDied, StepOutput
 from semantic_actors.kv import Pool
 from semantic_actors.persistence.messages import (
-    Fetch,
     Fetched,
-    LookUp,
-    Save,
     Saved,
     StoreMessage,
 )
@@ -64,6 +61,7 @@ from semantic_actors.scheduling.notices import (
 from semantic_actors.scheduling.residence import Leaving, residents, warming
 from semantic_actors.scheduling.sequence import Sequence, new_sequence_id
 from semantic_actors.scheduling.snapshot import Snapshot
+from semantic_actors.scheduling.store_port import look_up, pass_on
 from semantic_actors.scheduling.turnover import Turnover
 
 LOOK_UP_TIMEOUT_S = 1.0
@@ -226,23 +224,10 @@ class Scheduler(Actor[SchedulerMessage]):
         """Ask the store what it has of a sequence, which waits for the answer."""
         sequence.stored = None
         self.pipe(
-            store.ask(
-                LookUp(sequence.principal, tuple(sequence.tokens)), timeout=LOOK_UP_TIMEOUT_S
-            ),
+            store.ask(look_up(sequence), timeout=LOOK_UP_TIMEOUT_S),
             lambda stored: LookedUp(sequence.id, stored),
             lambda _: LookedUp(sequence.id, 0),
         )
-
-    def _tell_store(self, notice: FetchNotice | SaveNotice) -> None:
-        assert self._store is not None, "nobody else is asked for rows"
-        try:
-            self._store.tell(_request(notice, self.ref))
-        except (MailboxFull, ActorStopped) as error:
-            reason = str(error)
-            if isinstance(notice, SaveNotice):
-                self.ref.post(Saved(notice.save, reason))
-            else:
-                self.ref.post(Fetched(notice.fetch, (), reason))
 
     def _heard_of_store(self, message: LookedUp | Fetched | Saved | StoreRestarted) -> None:
         match message:
@@ -253,7 +238,7 @@ class Scheduler(Actor[SchedulerMessage]):
             case Fetched(fetch=fetch, rows=rows, reason=reason):
                 if reason:
                     log.warning("fetch_ended_early", fetch=fetch, reason=reason)
-                for notice in self._batch.fetched(fetch, rows):
+                for notice in self._batch.restorer.arrived(fetch, rows):
                     self._report(notice)
             case StoreRestarted():
                 for notice in self._batch.store_lost():
@@ -292,7 +277,8 @@ class Scheduler(Actor[SchedulerMessage]):
 
     def _report(self, notice: Notice) -> None:
         if isinstance(notice, FetchNotice | SaveNotice):
-            self._tell_store(notice)
+            assert self._store is not None, "nobody else is asked for rows"
+            pass_on(self._store, notice, self.ref)
             return
         match notice:
             case AdmittedNotice(sequence=sequence, cached=cached):
@@ -342,18 +328,11 @@ class Scheduler(Actor[SchedulerMessage]):
             tokens_generated_total=self._generated,
             tokens_fed_total=self._batch.fed_total,
             tokens_cached_total=self._cached,
-            tokens_restored_total=self._batch.restored_total,
+            tokens_restored_total=self._batch.restorer.restored_total,
             tokens_lost_total=self._batch.keeping.lost_tokens,
             dirty_bytes=self._batch.keeping.dirty_bytes,
             seconds_since_step=_now() - self._last_step,
         )
-
-
-def _request(notice: FetchNotice | SaveNotice, reply_to: ActorRef[Any]) -> Fetch | Save:
-    if isinstance(notice, SaveNotice):
-        return Save(notice.save, notice.principal, notice.tokens, notice.rows, reply_to)
-    wanted = (notice.start, notice.stop)
-    return Fetch(notice.fetch, notice.principal, notice.tokens, *wanted, reply_to)
 
 
 def _now() -> float:

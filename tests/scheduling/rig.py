@@ -158,7 +158,7 @@ class Rig:
                 self.batch.keeping.saved(notice.save, kept=self.shelf.save(notice))
             else:
                 rows = self.shelf.fetch(notice)
-                more = self.batch.fetched(notice.fetch, rows)
+                more = self.batch.restorer.arrived(notice.fetch, rows)
                 notices += more
                 self.shelf.asked += [one for one in more if isinstance(one, FetchNotice)]
         return bool(asked) or given or bool(self.shelf.asked)

@@ -177,7 +177,7 @@ def test_a_lost_store_holds_nobody_up() -> None:
         after.step()
     assert SequenceId(2) not in after.cached
     for notice in after.batch.store_lost():
-        after.cached[notice.sequence] = notice.cached  # type: ignore[union-attr]
+        after.cached[notice.sequence] = notice.cached
     shelf.asked.clear()
     shelf.slow = 0.0
     after.finish()
