@@ -1,7 +1,12 @@
-"""The HTTP room: two APIs, health and metrics, in front of a desk. Only here is aiohttp."""
+"""What is offered to the outside: two APIs over HTTP, health, metrics, and the control channel.
+
+Only here is aiohttp.
+"""
 
 from semantic_actors.api.access import Access
 from semantic_actors.api.bounds import Bounds
+from semantic_actors.api.control import ControlServer
+from semantic_actors.api.control_socket import check_place
 from semantic_actors.api.server import HttpServer
 
-__all__ = ["Access", "Bounds", "HttpServer"]
+__all__ = ["Access", "Bounds", "ControlServer", "HttpServer", "check_place"]

@@ -3,8 +3,10 @@
 It blocks: a command line has nothing else to do. It needs none of the daemon's heavy rooms.
 """
 
+import hashlib
 import os
 import socket
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
@@ -28,6 +30,9 @@ from semantic_actors.domain.errors import SemanticActorsError
 from semantic_actors.domain.limits import MAX_CONTROL_CHUNK_BYTES
 
 SOCKET: Final = "control.sock"
+
+MAX_PATH_BYTES: Final = 103
+"""Of a Unix socket on macOS; Linux takes four more."""
 
 ANSWER_S: Final = 600.0
 """Seconds of silence after which a daemon is given up: it may be storing or reading gigabytes."""
@@ -62,14 +67,24 @@ def socket_places(settings: Settings, environment: Mapping[str, str] = os.enviro
     state = settings.store.state_dir
     if settings.server.socket:
         return [Path(settings.server.socket).expanduser()]
+    beside = _short(state_directory(state, environment) / SOCKET)
     if state:
-        return [state_directory(state) / SOCKET]
-    places = [state_directory("", environment) / SOCKET]
+        return [beside]
+    places = [beside]
     if desktop := environment.get("XDG_RUNTIME_DIR"):
         places.insert(0, Path(desktop) / NAME / SOCKET)
     if managed := environment.get("RUNTIME_DIRECTORY"):
         places.insert(0, Path(managed.split(":", maxsplit=1)[0]) / SOCKET)
     return places
+
+
+def _short(place: Path) -> Path:
+    """Return a place that the system can bind: it takes some 100 bytes of path."""
+    name = os.fsencode(place)
+    if len(name) <= MAX_PATH_BYTES:
+        return place
+    folder = Path(tempfile.gettempdir()) / f"{NAME}-{os.geteuid()}"
+    return folder / f"{hashlib.sha256(name).hexdigest()[:16]}.sock"
 
 
 class ControlClient:
@@ -103,7 +118,7 @@ class ControlClient:
                 self._connection.sendall(frame(Chunk(part)))
             if file is not None:
                 self._connection.sendall(frame(Chunk(b"")))
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             pass  # it says why in its answer
         except OSError as error:
             raise NoAnswer(error.strerror or str(error)) from None

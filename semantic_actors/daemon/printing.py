@@ -13,6 +13,7 @@ from semantic_actors.domain.chronicle import (
     SessionHistory,
     Suspended,
 )
+from semantic_actors.domain.usage import Miss
 
 _HEAD = ("NAME", "STATE", "TURNS", "TOKENS", "ON DISK", "LAST USED", "PINNED")
 _TURNS_HEAD = ("TURN", "TOKENS", "WHEN")
@@ -32,12 +33,24 @@ def cards(sessions: Sequence[SessionCard]) -> list[str]:
 def history(found: SessionHistory) -> list[str]:
     """Show a session with its turns."""
     turns = [(str(turn.number), str(turn.tokens), _when(turn.at)) for turn in found.turns]
-    return [*card(found.session), "", *_table([_TURNS_HEAD, *turns])]
+    return [*card(found.session), "", *_table([_TURNS_HEAD, *turns]), *_miss(found.miss)]
+
+
+def _miss(miss: Miss | None) -> list[str]:
+    if miss is None:
+        return []
+    texts = (("behind", miss.text_before), ("was", miss.text_was), ("is", miss.text_now))
+    return [
+        "",
+        f"last miss: {miss.tokens_lost} tokens, from {miss.position} on: {_shown(miss.part)}",
+        *(f"  {name:7}{_shown(text)}" for name, text in texts if text),
+    ]
 
 
 def suspended(result: Suspended) -> list[str]:
     """Show what suspending freed."""
-    return [f"{size(result.freed_bytes)} of RAM freed"]
+    lost = f", {result.lost_tokens} tokens were not stored" if result.lost_tokens else ""
+    return [f"{size(result.freed_bytes)} of RAM freed{lost}"]
 
 
 def resumed(result: Resumed) -> list[str]:
@@ -62,7 +75,7 @@ def size(size_bytes: int) -> str:
 
 def _row(session: SessionCard) -> tuple[str, ...]:
     return (
-        "".join(char if char.isprintable() else ascii(char)[1:-1] for char in session.name),
+        _shown(session.name),
         session.state,
         str(session.turns),
         str(session.tokens),
@@ -70,6 +83,10 @@ def _row(session: SessionCard) -> tuple[str, ...]:
         "-" if session.used is None else _when(session.used),
         "yes" if session.pinned else "",
     )
+
+
+def _shown(text: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _when(at: float) -> str:

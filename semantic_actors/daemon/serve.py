@@ -10,9 +10,11 @@ from pathlib import Path
 import structlog
 
 from semantic_actors.actors import Actor, RestartIntensityExceeded
-from semantic_actors.api import Access
+from semantic_actors.api import Access, check_place
+from semantic_actors.daemon.control import socket_places
 from semantic_actors.daemon.drain import drain
 from semantic_actors.daemon.keys import read_keys
+from semantic_actors.daemon.loop import LoopWatch
 from semantic_actors.daemon.memory import MemoryWatch, judge_budget, read_memory
 from semantic_actors.daemon.port import refusal
 from semantic_actors.daemon.settings import Settings, size_bytes
@@ -31,7 +33,7 @@ from semantic_actors.engine import (
 )
 from semantic_actors.persistence import Fs, Store, StoreMessage, open_state
 from semantic_actors.scheduling import BatchLimits
-from semantic_actors.sessions import ModelCard
+from semantic_actors.sessions import ModelCard, Surroundings
 from semantic_actors.text import Codec, TextThread
 
 ENGINE_STOP_S = 5.0
@@ -123,6 +125,7 @@ async def serve(settings: Settings, signals: Signals) -> int:
         message = f"cannot listen on {settings.server.host}:{settings.server.port}: {refused}"
         raise CannotListen(message)
     with _open_state(settings) as state:
+        check_place(socket_places(settings)[0])
         return await _serve(settings, signals, access, state)
 
 
@@ -133,9 +136,13 @@ async def _serve(settings: Settings, signals: Signals, access: Access, state: Fs
         if not await _loaded(engine, signals):
             return 0
         check_budget(settings)
-        with _Watch(engine, settings), MemoryWatch() as memory:
+        with (
+            _Watch(engine, settings),
+            MemoryWatch() as memory,
+            LoopWatch(memory.surroundings) as watch,
+        ):
             code, leave_by = await _live(
-                settings, engine, signals, access=access, memory=memory, state=state
+                settings, engine, signals, access=access, around=watch.surroundings, state=state
             )
             return code
     finally:
@@ -178,7 +185,7 @@ async def _live(
     signals: Signals,
     *,
     access: Access,
-    memory: MemoryWatch,
+    around: Callable[[], Surroundings],
     state: Fs | None,
 ) -> tuple[int, float]:
     """Run the house until it is drained or gives up.
@@ -190,7 +197,7 @@ async def _live(
     try:
         codec = await loop.run_in_executor(text_thread, Codec.load, engine.info.folder)
         house = _house(
-            settings, engine, codec, text_thread, access=access, memory=memory, state=state
+            settings, engine, codec, text_thread, access=access, around=around, state=state
         )
         running = asyncio.ensure_future(house.root.run())
         told = asyncio.ensure_future(signals.drain.wait())
@@ -216,7 +223,7 @@ def _house(
     text_thread: TextThread,
     *,
     access: Access,
-    memory: MemoryWatch,
+    around: Callable[[], Surroundings],
     state: Fs | None,
 ) -> House:
     info = engine.info
@@ -240,8 +247,9 @@ def _house(
         pool_bytes=size_bytes(settings.memory.ram_budget),
         access=access,
         address=Address(settings.server.host, settings.server.port, _say_ready),
-        surroundings=memory.surroundings,
+        surroundings=around,
         make_store=_make_store(settings, info, state),
+        socket=socket_places(settings)[0],
     )
 
 

@@ -5,6 +5,7 @@
     ├─ scheduler   permanent   an instance is an epoch; owns the KV pool and the engine's attention
     ├─ sessions                one temporary child per agent session; they watch the scheduler
     └─ api         5 in 60 s
+       ├─ control  permanent   the socket of the other verbs
        └─ http     permanent   the listener
 
 Started in this order, stopped in reverse. Restarts are per branch: when the scheduler dies, streams
@@ -17,13 +18,15 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from semantic_actors.actors import Actor, ActorRef, ChildSpec, Message, StopReason, Supervisor
-from semantic_actors.api import Access, HttpServer
+from semantic_actors.api import Access, ControlServer, HttpServer
 from semantic_actors.engine.protocol import Engine
 from semantic_actors.persistence import StoreMessage, StoreOrNone
 from semantic_actors.scheduling import BatchLimits, Board, Scheduler, SchedulerMessage
-from semantic_actors.sessions import Directory, ModelCard, Surroundings
+from semantic_actors.sessions import Chronicler, Directory, ModelCard, Surroundings
 from semantic_actors.text import Codec
 
 CLOSE_GRACE_S = 2.0
@@ -90,6 +93,7 @@ class House:
         address: Address,
         surroundings: Callable[[], Surroundings],
         make_store: Callable[[], Actor[StoreMessage]] | None = None,
+        socket: Path | None = None,
     ) -> None:
         board = Board()
         store = [] if make_store is None else [ChildSpec("store", StoreOrNone(make_store))]
@@ -106,7 +110,7 @@ class House:
         )
         self.store: ActorRef[StoreMessage] | None = self.root.ref("store") if store else None
         self.directory = Directory(
-            spawn=lambda spec: self.root.branch("sessions").spawn(spec),
+            spawn=self._spawn,
             statistics=self.root.statistics,
             scheduler=self.root.ref("scheduler"),
             store=self.store,
@@ -119,7 +123,26 @@ class House:
         self.scheduler: ActorRef[SchedulerMessage] = self.root.ref("scheduler")
         self.server = HttpServer(self.directory, access)
         self._address = address
+        self._socket = socket
+        self._info = engine.info
+
+    def _spawn(self, spec: ChildSpec) -> ActorRef[Any]:
+        return self.root.branch("sessions").spawn(spec)
 
     def _api(self) -> Supervisor:
         http = ChildSpec("http", lambda: Listener(self.server, self._address, self.directory.cut))
-        return Supervisor("api", [http], intensity=5)
+        return Supervisor("api", [*self._control(), http], intensity=5)
+
+    def _control(self) -> list[ChildSpec]:
+        if self._socket is None:
+            return []
+        path = self._socket
+        chronicler = Chronicler(
+            spawn=self._spawn,
+            directory=self.directory,
+            scheduler=self.scheduler,
+            store=self.store,
+            identity=self._info.identity,
+            layout=self._info.layout,
+        )
+        return [ChildSpec("control", lambda: ControlServer(path, chronicler))]

@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from semantic_actors.domain.usage import Miss
+
 SessionState = Literal["hot", "warm", "suspended"]
 """`hot`: its caches are in RAM, or a turn is open; `warm`: on disk only; `suspended`: the same, on
 demand, until the next request."""
@@ -33,16 +35,18 @@ class TurnCard(msgspec.Struct, frozen=True):
 
 
 class SessionHistory(msgspec.Struct, frozen=True):
-    """A session and its turns, oldest first."""
+    """A session and its turns, oldest first; `miss` is the last one that was explained."""
 
     session: SessionCard
     turns: tuple[TurnCard, ...]
+    miss: Miss | None = None
 
 
 class Suspended(msgspec.Struct, frozen=True):
-    """A session left RAM."""
+    """A session left RAM. `lost_tokens` could not be stored, and will be computed again."""
 
     freed_bytes: int
+    lost_tokens: int = 0
 
 
 class Resumed(msgspec.Struct, frozen=True):

@@ -26,8 +26,9 @@ from semantic_actors.persistence.catalog import (
     Session,
     SessionKey,
     Turn,
+    heads_of,
     next_turn,
-    paths,
+    path_of,
     session_of,
 )
 from semantic_actors.persistence.errors import KEPT, Flawed
@@ -39,6 +40,9 @@ from semantic_actors.persistence.transfer import publish_file, read_file
 
 SALT_FILE: Final = "secret"
 SECRET_BYTES: Final = 32
+
+_EXPIRED_AT_ONCE: Final = 64
+"""Others wait for the writing thread meanwhile."""
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +84,7 @@ class Archive:
 
     def open(self, now: float) -> Contents:
         """Make what is missing, sweep debris, and say what there is. Raises CatalogTooNew, too."""
+        self.close()
         self._file("CACHEDIR.TAG", CACHEDIR_TAG)
         secret = self._secret()
         self._files.prepare()
@@ -135,27 +140,20 @@ class Archive:
         return self.catalog.sessions(principal)
 
     def walk(self, key: SessionKey) -> list[tuple[Turn, TokenIds]]:
-        """List what a session said, each with the path behind it."""
+        """List what a session said, each with the longest path that begins with the turn's own."""
         turns = self.catalog.turns(key)
-        behind = paths(turns)
-        return [(turn, behind[turn.number]) for turn in turns]
+        heads = heads_of(turns)
+        ends = {head: path_of(turns, head) for head in set(heads.values())}
+        return [(turn, ends[heads[turn.number]]) for turn in turns]
 
     def path(self, key: SessionKey, conversation: bytes | None) -> TokenIds | None:
         """Return the path behind the last turn, or behind one that ends a conversation."""
-        walked = [
-            path
-            for turn, path in self.walk(key)
-            if conversation is None or turn.conversation == conversation
-        ]
-        return walked[-1] if walked else None
+        turns = self._until(key, conversation)
+        return path_of(turns, turns[-1].number) if turns else None
 
     def heads(self, key: SessionKey) -> tuple[TokenIds, ...]:
-        """List the paths of a session that no other one of its paths goes on from."""
-        found: list[TokenIds] = []
-        for path in sorted(paths(self.catalog.turns(key)).values(), key=len, reverse=True):
-            if not any(longer[: len(path)] == path for longer in found):
-                found.append(path)
-        return tuple(found)
+        """List the paths of a session that no later turn goes on from."""
+        return tuple({id(path): path for _, path in self.walk(key)}.values())
 
     def private(self, key: SessionKey) -> list[tuple[TokenIds, int]] | None:
         """List a session's paths, and how much of each other sessions have, too."""
@@ -198,12 +196,31 @@ class Archive:
         self.catalog.replace(into, turns, Changes())
         return True
 
+    def adopt(self, key: SessionKey, turns: tuple[Turn, ...]) -> bool:
+        """Begin a session with these turns; False if it is there."""
+        if not turns or self.catalog.turns(key):
+            return False
+        self._journals.replace(key, turns)
+        self.catalog.replace(key, turns, Changes())
+        return True
+
     def forget(self, key: SessionKey, changes: Changes) -> None:
         """Remove a session, and make these changes with it."""
         self._files.sync(piece.name for piece, _ in changes.added)
         self.catalog.replace(key, (), changes)
         self._journals.discard(key)
         self._files.discard(changes.removed)
+
+    def expire(self, before: float, most: int) -> int:
+        """Forget sessions not used since an instant, or beyond so many, except pinned ones."""
+        expired = [
+            session.key
+            for place, session in enumerate(self.catalog.sessions())
+            if not session.pinned and (session.used < before or place >= most)
+        ]
+        for key in expired[:_EXPIRED_AT_ONCE]:
+            self.forget(key, Changes())
+        return len(expired)
 
     def _until(self, key: SessionKey, conversation: bytes | None) -> tuple[Turn, ...]:
         turns = self.catalog.turns(key)

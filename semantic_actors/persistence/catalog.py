@@ -8,13 +8,14 @@ Every call blocks, belongs on the store's writing thread and is one transaction.
 what may pass, CatalogDamaged for what will not.
 """
 
+from array import array
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import msgspec
 
 from semantic_actors.domain.ids import Principal, SessionId, TokenIds
-from semantic_actors.kv.blocks import BlockHash, pack, unpack
+from semantic_actors.kv.blocks import TOKEN_BYTES, BlockHash, pack
 from semantic_actors.kv.prefix import common_prefix
 from semantic_actors.persistence.format import Stored
 
@@ -52,6 +53,11 @@ class Turn(msgspec.Struct, frozen=True):
     added: bytes
     at: float
     """Wall clock, seconds."""
+
+    @property
+    def path_tokens(self) -> int:
+        """Tokens of the path behind it."""
+        return self.shared + len(self.added) // TOKEN_BYTES
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -128,13 +134,30 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def paths(turns: Iterable[Turn]) -> dict[int, TokenIds]:
-    """Return the path behind each turn by its number."""
-    found: dict[int, TokenIds] = {0: ()}
-    for turn in turns:
-        found[turn.number] = found.get(turn.base, ())[: turn.shared] + unpack(turn.added)
-    del found[0]
-    return found
+def path_of(turns: Iterable[Turn], number: int) -> TokenIds:
+    """Return the path behind one turn, without making all others."""
+    known = {turn.number: turn for turn in turns}
+    behind: list[Turn] = []
+    while number in known:
+        behind.append(known[number])
+        number = min(known[number].base, number - 1)  # it ends, whatever a file says
+    path = array("I")
+    for turn in reversed(behind):
+        del path[turn.shared :]
+        path.frombytes(turn.added)
+    return tuple(path)
+
+
+def heads_of(turns: Iterable[Turn]) -> dict[int, int]:
+    """Say for each turn which one ends the longest path that begins with its own."""
+    known = {turn.number: turn for turn in turns}
+    heads: dict[int, int] = {}
+    for number in sorted(known, reverse=True):
+        head = heads.setdefault(number, number)
+        base = known.get(known[number].base)
+        if base is not None and known[number].shared == base.path_tokens:
+            heads.setdefault(base.number, head)
+    return heads
 
 
 def next_turn(turns: tuple[Turn, ...], answer: Answer, at: float) -> Turn | None:
@@ -142,21 +165,23 @@ def next_turn(turns: tuple[Turn, ...], answer: Answer, at: float) -> Turn | None
 
     The difference is to the turn that it goes on from, or else to the last one.
     """
-    behind = paths(turns)
-    base, last = 0, turns[-1].number if turns else 0
+    last = base = turns[-1].number if turns else 0
+    said = pack(answer.answer)
     for turn in turns:
-        said = Answer(turn.conversation, turn.parent, unpack(turn.answer), behind[turn.number])
-        if said == answer:
-            return None
         if turn.conversation == answer.parent:
             base = turn.number
-    base = base or last
-    shared = common_prefix(behind[base], answer.tokens) if base else 0
+        if (turn.conversation, turn.parent, turn.answer) == (
+            answer.conversation,
+            answer.parent,
+            said,
+        ) and path_of(turns, turn.number) == answer.tokens:
+            return None
+    shared = common_prefix(path_of(turns, base), answer.tokens)
     return Turn(
         number=last + 1,
         conversation=answer.conversation,
         parent=answer.parent,
-        answer=pack(answer.answer),
+        answer=said,
         base=base,
         shared=shared,
         added=pack(answer.tokens[shared:]),

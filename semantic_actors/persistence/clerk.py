@@ -5,14 +5,14 @@ Lives on the loop; the catalog is asked on the writing thread, in the order of t
 
 from collections.abc import Callable
 from functools import partial
-from typing import ParamSpec, TypeVar, assert_never
+from typing import Final, ParamSpec, TypeVar, assert_never
 
-from semantic_actors.domain.ids import TokenIds
-from semantic_actors.kv.blocks import BLOCK_TOKENS, Trail, unpack
+from semantic_actors.kv.blocks import BLOCK_TOKENS, TOKEN_BYTES, Trail, unpack
 from semantic_actors.persistence.archive import Archive
 from semantic_actors.persistence.catalog import Answer, SessionKey, encode, key_of, session_of
 from semantic_actors.persistence.inventory import Inventory
 from semantic_actors.persistence.messages import (
+    Adopt,
     ForgetSession,
     Forgotten,
     ForkSession,
@@ -20,6 +20,7 @@ from semantic_actors.persistence.messages import (
     OneSessionMessage,
     PinSession,
     Recall,
+    Recite,
     Recognise,
     Remember,
     RewindSession,
@@ -30,6 +31,9 @@ from semantic_actors.persistence.messages import (
     WalkBack,
 )
 from semantic_actors.persistence.writer import Part, Writer
+
+MOST_SESSIONS: Final = 16_384
+"""Sessions that are remembered, pinned ones besides; each is a row and a small file."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -64,10 +68,10 @@ class Clerk:
 
     async def _about(self, key: SessionKey, message: OneSessionMessage) -> object:
         match message:
-            case ShowSession():
-                return await self._show(key)
-            case WalkBack(conversation=conversation):
-                return await self._ask(self._archive.path, key, conversation)
+            case ShowSession() | WalkBack() | Recite():
+                return await self._told(key, message)
+            case Adopt(turns=turns):
+                return await self._ask(self._archive.adopt, key, turns)
             case PinSession(pinned=pinned):
                 return await self._pin(key, pinned=pinned)
             case RewindSession(conversation=conversation):
@@ -77,9 +81,23 @@ class Clerk:
                     self._archive.fork, key, key_of(principal, into), conversation
                 )
             case ForgetSession():
-                return await self._forget(key)
+                async with self._writer.alone:
+                    return await self._forget(key)
             case _:
                 assert_never(message)
+
+    async def _told(self, key: SessionKey, message: ShowSession | WalkBack | Recite) -> object:
+        match message:
+            case ShowSession():
+                return await self._show(key)
+            case WalkBack(conversation=conversation):
+                return await self._ask(self._archive.path, key, conversation)
+            case Recite():
+                return await self._ask(self._archive.turns, key)
+
+    async def expire(self) -> None:
+        """Forget the sessions that were not used for too long. Raises OSError, CatalogDamaged."""
+        await self._ask(self._archive.expire, self._inventory.horizon(self._now()), MOST_SESSIONS)
 
     async def _remember(self, message: Remember) -> None:
         key = key_of(message.principal, message.session)
@@ -103,15 +121,17 @@ class Clerk:
 
     async def _show(self, key: SessionKey) -> tuple[TurnEntry, ...]:
         walked = await self._ask(self._archive.walk, key)
+        heads = {id(path): path for _, path in walked}
+        reach = {number: self._inventory.reach(key.principal, p) for number, p in heads.items()}
         return tuple(
             TurnEntry(
                 number=turn.number,
                 conversation=turn.conversation,
                 parent=turn.parent,
                 at=turn.at,
-                answer_tokens=len(unpack(turn.answer)),
-                path_tokens=len(path),
-                stored_tokens=self._reach(key, path),
+                answer_tokens=len(turn.answer) // TOKEN_BYTES,
+                path_tokens=turn.path_tokens,
+                stored_tokens=min(turn.path_tokens, reach[id(path)]),
             )
             for turn, path in walked
         )
@@ -119,10 +139,9 @@ class Clerk:
     async def _pin(self, key: SessionKey, *, pinned: bool) -> bool:
         known = await self._ask(self._archive.pin, key, pinned=pinned)
         if known and pinned:
-            self._inventory.pinned[key] = ()
-            await self._follow(key)
+            self._inventory.pin(key, await self._ask(self._archive.heads, key))
         else:
-            self._inventory.pinned.pop(key, None)
+            self._inventory.unpin(key)
         return known
 
     async def _rewind(self, key: SessionKey, conversation: bytes) -> bool:
@@ -136,14 +155,14 @@ class Clerk:
         if private is None:
             return None
         size_bytes = self._inventory.index.size_bytes
-        self._inventory.pinned.pop(key, None)
+        self._inventory.unpin(key)
         trimmed: list[Part] = []
         for path, kept in private:
             trimmed += self._doom(self._inventory.trail(key.principal, path), kept)
         forget = partial(self._archive.forget, key)
-        reason = await self._writer.commit(trimmed, forget)
+        reason = await self._writer.commit(trimmed, by=forget)
         if reason and trimmed:  # others may as well compute a few rows again
-            reason = await self._writer.commit([], forget)
+            reason = await self._writer.commit([], by=forget)
         return Forgotten(
             freed_bytes=size_bytes - self._inventory.index.size_bytes,
             kept_tokens=max(kept for _, kept in private),
@@ -168,11 +187,8 @@ class Clerk:
 
     async def _follow(self, key: SessionKey) -> None:
         """See to it that a pinned session's pieces are spared, as its paths change."""
-        if key in self._inventory.pinned:
-            self._inventory.pinned[key] = await self._ask(self._archive.heads, key)
-
-    def _reach(self, key: SessionKey, path: TokenIds) -> int:
-        return self._inventory.index.reach(self._inventory.trail(key.principal, path))
+        if self._inventory.is_pinned(key):
+            self._inventory.pin(key, await self._ask(self._archive.heads, key))
 
     async def _ask(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._writer.call(partial(work, *args, **kwargs))

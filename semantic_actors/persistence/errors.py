@@ -31,8 +31,9 @@ class Flaw(enum.Enum):
     """What is wrong with a file, for the log and the counters."""
 
     MISSING = "there is no such file"
-    REFUSED = "not a regular file of our own"
-    UNREADABLE = "it cannot be read"
+    REFUSED = "it is not a regular file of our own"
+    FAILING = "the disk fails to read it"
+    UNREADABLE = "it cannot be read now"
     SIZE = "its size is not what it should be"
     HEADER = "its header is malformed"
     VERSION = "a later major version wrote it"

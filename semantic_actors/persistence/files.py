@@ -186,6 +186,8 @@ def _name_of(folder: str, name: str) -> BlockHash | None:
 def _flawed(error: OSError) -> Flawed:
     if isinstance(error, FileNotFoundError):
         return Flawed(Flaw.MISSING)
-    if isinstance(error, UnsafeFile) or error.errno in (errno.ELOOP, errno.ENXIO, errno.EIO):
-        return Flawed(Flaw.REFUSED, str(error))
+    if isinstance(error, UnsafeFile) or error.errno in (errno.ELOOP, errno.ENXIO):
+        return Flawed(Flaw.REFUSED)
+    if error.errno == errno.EIO:
+        return Flawed(Flaw.FAILING)
     return Flawed(Flaw.UNREADABLE, str(error))

@@ -69,8 +69,8 @@ class Header(msgspec.Struct, frozen=True):
 
     metadata: _Metadata
     tensors: dict[str, _Tensor]
-    size_bytes: int
-    """Of the header, its length included."""
+    raw: bytes
+    """All of it, its length included."""
 
 
 def encode_header(piece: Piece, identity: str, layout: Layout) -> bytes:
@@ -127,7 +127,7 @@ def read_header(fs: Fs, fd: int) -> Header:
         raise Flawed(Flaw.HEADER, str(error)) from error
     if metadata.kind != KIND or version != MAJOR:
         raise Flawed(Flaw.HEADER, f"{metadata.kind} {metadata.version}")
-    return Header(metadata, tensors, _LENGTH_BYTES + size)
+    return Header(metadata, tensors, bytes(length + text))
 
 
 def read_piece(fs: Fs, fd: int, expected: Piece, identity: str, layout: Layout) -> memoryview:
@@ -140,17 +140,20 @@ def read_piece(fs: Fs, fd: int, expected: Piece, identity: str, layout: Layout) 
         raise Flawed(Flaw.NAME, found.name.hex())
     if header.tensors != _tensors(expected, layout):
         raise Flawed(Flaw.LAYOUT)
-    size = file_bytes(expected, identity, layout)
-    if fs.size(fd) != size or header.size_bytes + _data_bytes(header) != size:
+    size = len(header.raw) + _data_bytes(header)
+    if fs.size(fd) != size:
         raise Flawed(Flaw.SIZE, f"{fs.size(fd)} bytes, not {size}")
     whole = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON))
     read_all(fs, fd, whole, 0)
+    start = len(header.raw)
+    end = start + expected.rows * layout.row_bytes
+    if whole[:start] != header.raw:
+        raise Flawed(Flaw.HEADER, "it changed meanwhile")
     if hashlib.sha256(whole[:-CHECKSUM_BYTES]).digest() != whole[-CHECKSUM_BYTES:]:
         raise Flawed(Flaw.CHECKSUM)
-    end = header.size_bytes + expected.rows * layout.row_bytes
     if whole[end:-CHECKSUM_BYTES] != expected.tokens:
         raise Flawed(Flaw.TOKENS)
-    return whole[header.size_bytes : end].toreadonly()
+    return whole[start:end].toreadonly()
 
 
 def inspect_piece(fs: Fs, fd: int) -> Stored:
@@ -161,13 +164,13 @@ def inspect_piece(fs: Fs, fd: int) -> Stored:
     header = read_header(fs, fd)
     size = fs.size(fd)
     tensor = header.tensors.get("tokens")
-    if tensor is None or header.size_bytes + _data_bytes(header) != size:
+    if tensor is None or len(header.raw) + _data_bytes(header) != size:
         raise Flawed(Flaw.SIZE, f"{size} bytes")
     start, stop = tensor.data_offsets
     if not 0 <= start < stop <= start + BLOCK_TOKENS * TOKEN_BYTES:
         raise Flawed(Flaw.TOKENS, f"{stop - start} bytes")
     tokens = bytearray(stop - start)
-    read_all(fs, fd, memoryview(tokens), header.size_bytes + start)
+    read_all(fs, fd, memoryview(tokens), len(header.raw) + start)
     piece = _piece(header.metadata, bytes(tokens))
     if not piece.start < piece.stop:
         raise Flawed(Flaw.TOKENS, f"{piece.stop} of them, from {piece.start}")

@@ -24,6 +24,9 @@ Buffer = bytes | bytearray | memoryview
 _IOV_MAX: Final = 1024
 """Buffers that one `pwritev` takes, on Linux and on macOS."""
 
+_CALL_BYTES: Final = 4 << 20
+"""Copied by one call; a kernel may keep the core meanwhile, and the event loop waits for it."""
+
 CACHEDIR_TAG: Final = b"Signature: 8a477f597d28d172789f06886806bc55\n"
 """What tells backup programs to leave a directory out (bford.info/cachedir)."""
 
@@ -128,11 +131,11 @@ class OsFs:
 
     def write(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
         """See `Fs`."""
-        return os.pwritev(fd, buffers[:_IOV_MAX], offset)
+        return os.pwritev(fd, _at_most(buffers), offset)
 
     def read(self, fd: int, buffer: memoryview, offset: int) -> int:
         """See `Fs`."""
-        return os.preadv(fd, [buffer], offset)
+        return os.preadv(fd, [buffer[:_CALL_BYTES]], offset)
 
     def sync(self, fd: int) -> None:
         """See `Fs`."""
@@ -216,3 +219,15 @@ def _check_owner(directory: Path, root: int) -> None:
         message = f"state directory {directory} can be written by others: chmod 700 it"
         raise StateDirectoryRefused(message)
     os.fchmod(root, DIRECTORY_MODE)
+
+
+def _at_most(buffers: Sequence[Buffer]) -> list[Buffer]:
+    """Return as much of some buffers as one call is to write."""
+    room = _CALL_BYTES
+    taken: list[Buffer] = []
+    for buffer in buffers[:_IOV_MAX]:
+        if room <= 0:
+            break
+        taken.append(buffer[:room])
+        room -= len(buffer)
+    return taken

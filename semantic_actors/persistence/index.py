@@ -15,12 +15,16 @@ Order of eviction is order of last use, and every use touches its whole path fro
 beginning, so what is first in line is a leaf.
 """
 
-from collections.abc import Container, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 from semantic_actors.kv.blocks import BLOCK_TOKENS, TOKEN_BYTES, BlockHash, Trail, name
 from semantic_actors.persistence.format import Stored
+
+Spared = Callable[[Stored], bool]
+"""Says of a piece that it must not leave now."""
 
 
 class Extent(msgspec.Struct, frozen=True):
@@ -62,9 +66,10 @@ class Index:
         """In order of eviction."""
         return (self._pieces[piece] for piece in self._used)
 
-    def used(self, piece: BlockHash) -> float:
-        """When a piece was last used."""
-        return self._used[piece]
+    @property
+    def oldest(self) -> float:
+        """When the first in order of eviction was last used."""
+        return next(iter(self._used.values()), math.inf)
 
     def reach(self, trail: Trail) -> int:
         """Count the leading tokens of a path that are stored."""
@@ -105,24 +110,24 @@ class Index:
                     found |= {piece.name, *self._below(piece)}
         return found
 
-    def excess(self, budget_bytes: int, spared: Container[BlockHash]) -> list[Stored]:
+    def excess(self, budget_bytes: int, spared: Spared) -> list[Stored]:
         """Choose what to evict for all to fit in the budget; all but the spared, if need be."""
         chosen, excess = [], self.size_bytes - budget_bytes
         for piece in self:
             if excess <= 0:
                 break
-            if piece.name not in spared:
+            if not spared(piece):
                 chosen.append(piece)
                 excess -= piece.size_bytes
         return chosen
 
-    def unused_since(self, instant: float, spared: Container[BlockHash]) -> list[Stored]:
+    def unused_since(self, instant: float, spared: Spared) -> list[Stored]:
         """Choose what was last used before `instant`, except the spared."""
         chosen = []
         for piece in self:
             if self._used[piece.name] >= instant:
                 break
-            if piece.name not in spared:
+            if not spared(piece):
                 chosen.append(piece)
         return chosen
 
@@ -165,13 +170,12 @@ class Index:
         siblings = self._siblings.get(trail.name(depth))
         if not siblings:
             return
-        block = trail.block(depth)
-        if len(block) == BLOCK_TOKENS * TOKEN_BYTES:
+        if (depth + 1) * BLOCK_TOKENS <= len(trail.tokens):
             whole = siblings.get(trail.name(depth + 1))
             if whole is not None:
                 yield Extent(whole, row, stop)
                 return
-        wanted = block[: stop * TOKEN_BYTES]
+        wanted = trail.block(depth)[: stop * TOKEN_BYTES]
         while row < stop:
             found = _farthest(siblings.values(), wanted, row)
             if found is None:

@@ -5,6 +5,7 @@ Pieces that leave are *doomed*: found no more, and gone from the disk with the n
 """
 
 import hmac
+import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from semantic_actors.kv.layout import Rows
 from semantic_actors.persistence.archive import Contents
 from semantic_actors.persistence.catalog import Changes, SessionKey
 from semantic_actors.persistence.format import Stored
-from semantic_actors.persistence.index import Extent, Index
+from semantic_actors.persistence.index import Extent, Index, shared
 
 MOST_PIECES: Final = 4
 """Pieces of a complete block; made of more, it is rewritten as one.
@@ -42,12 +43,13 @@ class Inventory:
 
     def __init__(self, identity: str, budget_bytes: int, ttl_s: float | None) -> None:
         self.index = Index()
-        self.pinned: dict[SessionKey, tuple[TokenIds, ...]] = {}
         self.budget_bytes = budget_bytes
         self._identity = identity
         self._ttl_s = ttl_s
         self._secret = b""
         self._trails: deque[Trail] = deque(maxlen=_TRAILS)
+        self._pinned: dict[SessionKey, tuple[TokenIds, ...]] = {}
+        self._needed: dict[BlockHash, set[bytes]] | None = {}  # blocks of pinned paths, by parent
         self._held: Counter[BlockHash] = Counter()
         self._doomed: dict[BlockHash, None] = {}
         self._touched: dict[BlockHash, float] = {}
@@ -55,7 +57,8 @@ class Inventory:
     def load(self, contents: Contents) -> None:
         """Begin with what was found on disk."""
         self._secret = contents.secret
-        self.pinned = dict(contents.pinned)
+        for key, paths in contents.pinned.items():
+            self.pin(key, paths)
         for piece, used in contents.pieces:
             self.index.add(piece, used)
 
@@ -63,15 +66,47 @@ class Inventory:
         """Return the names along a path of a principal."""
         salt = hmac.digest(self._secret, principal, "sha256")
         before = root(self._identity, salt)
-        like = None
+        like: Trail | None = None
         for recent in self._trails:
-            if recent.before == before:
-                if recent.tokens is tokens or recent.tokens == tokens:
-                    return recent
+            if recent.before != before:
+                continue
+            if recent.tokens is tokens:
+                return recent
+            if like is None or _may_go_on(recent.tokens, tokens):
                 like = recent
         trail = Trail(before, tokens, like)
         self._trails.append(trail)
         return trail
+
+    # Pins
+
+    def pin(self, key: SessionKey, paths: tuple[TokenIds, ...]) -> None:
+        """Spare what these paths of a session need, and no longer what it needed before."""
+        self._pinned[key] = paths
+        self._needed = None
+
+    def unpin(self, key: SessionKey) -> None:
+        """Spare nothing for a session any more."""
+        self._pinned.pop(key, None)
+        self._needed = None
+
+    def is_pinned(self, key: SessionKey) -> bool:
+        """Whether a session is pinned."""
+        return key in self._pinned
+
+    def _spares(self, piece: Stored) -> bool:
+        """Say whether a piece is being read, or needed by a pinned session."""
+        if self._needed is None:
+            self._needed = {}
+            for key, paths in self._pinned.items():
+                for path in paths:
+                    trail = self.trail(key.principal, path)
+                    for depth in range(-(-len(path) // BLOCK_TOKENS)):
+                        blocks = self._needed.setdefault(trail.name(depth), set())
+                        blocks.add(trail.block(depth))
+        blocks = self._needed.get(piece.parent, set())
+        needed = any(shared(piece.tokens, block) > piece.start for block in blocks)
+        return needed or piece.name in self._held
 
     # Reading
 
@@ -85,7 +120,7 @@ class Inventory:
     ) -> Iterator[tuple[Extent, ...]]:
         """Say what rows are taken from, and hold it meanwhile; the whole path is used."""
         extents = tuple(self.index.cover(trail, start, stop))
-        self.use(trail, now, extents[-1].last_row if extents else start)
+        self.use(trail, extents[-1].last_row if extents else start, now)
         with self.holding(extents):
             yield extents
 
@@ -99,11 +134,15 @@ class Inventory:
         finally:
             self._held -= held
 
-    def use(self, trail: Trail, now: float, stop: int) -> None:
-        """Record that a path was used."""
+    def use(self, trail: Trail, stop: int, now: float) -> None:
+        """Record that a path was used; the next commit will say so."""
         path = self.index.cover(trail, 0, stop)
         self.index.touch(path, now)
         self._touched.update((extent.piece.name, now) for extent in path)
+
+    def align(self, trail: Trail, now: float) -> None:
+        """Put what was added to a path behind the path's end in the order of eviction."""
+        self.index.touch(self.index.cover(trail, 0, len(trail.tokens)), now)
 
     # Writing
 
@@ -120,11 +159,11 @@ class Inventory:
         if self.index.size_bytes <= room:
             return True
         path = {extent.piece.name for extent in self.index.cover(trail, 0, len(trail.tokens))}
-        leaving = self.index.excess(room, self._spared() | path)
+        leaving = self.index.excess(room, lambda p: p.name in path or self._spares(p))
         return self.index.size_bytes - sum(piece.size_bytes for piece in leaving) <= room
 
     def written(self, pieces: Iterable[Stored], now: float) -> None:
-        """Add pieces that are on disk now; what they make redundant is doomed."""
+        """Add pieces that were committed; what they make redundant is doomed."""
         for piece in pieces:
             self._doomed.pop(piece.name, None)
             self.index.add(piece, now)
@@ -141,14 +180,18 @@ class Inventory:
 
     def evict(self, now: float) -> int:
         """Doom what exceeds the budget, or was not used for too long; return how many."""
-        spared = self._spared()
-        leaving = self.index.excess(self.budget_bytes, spared)
+        horizon = self.horizon(now)
+        if self.index.size_bytes <= self.budget_bytes and self.index.oldest >= horizon:
+            return 0
+        leaving = self.index.unused_since(horizon, self._spares)
         self._doom(leaving)
-        if self._ttl_s is not None:
-            old = self.index.unused_since(now - self._ttl_s, spared)
-            self._doom(old)
-            leaving += old
-        return len(leaving)
+        excess = self.index.excess(self.budget_bytes, self._spares)
+        self._doom(excess)
+        return len(leaving) + len(excess)
+
+    def horizon(self, now: float) -> float:
+        """Return the instant before which what was last used is too old."""
+        return -math.inf if self._ttl_s is None else now - self._ttl_s
 
     def lose(self, piece: BlockHash) -> None:
         """Forget a piece; its row and file are somebody else's matter."""
@@ -189,10 +232,8 @@ class Inventory:
     def _doom(self, pieces: Iterable[Stored]) -> None:
         self.doom([piece.name for piece in pieces])
 
-    def _spared(self) -> set[BlockHash]:
-        spared = set(self._held)
-        for key, paths in self.pinned.items():
-            for path in paths:
-                trail = self.trail(key.principal, path)
-                spared.update(e.piece.name for e in self.index.cover(trail, 0, len(path)))
-        return spared
+
+def _may_go_on(known: TokenIds, tokens: TokenIds) -> bool:
+    """Look at one token: whether one path is likely to begin with the other."""
+    last = min(len(known), len(tokens)) - 1
+    return last >= 0 and known[last] == tokens[last]

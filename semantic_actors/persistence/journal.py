@@ -108,7 +108,9 @@ class Journals:
                 log.warning("journal_ignored", name=name, reason=str(error))
                 continue
             for key in {record.key for record in records}:
-                found[key] = _told([record for record in records if record.key == key])
+                pinned, turns = _told([record for record in records if record.key == key])
+                if turns:
+                    found[key] = pinned, turns
         return found
 
     def _read(self, path: str) -> Iterator[Record]:

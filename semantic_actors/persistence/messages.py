@@ -11,6 +11,7 @@ import msgspec
 from semantic_actors.actors import ActorRef, Message, Request
 from semantic_actors.domain.ids import Principal, SessionId, TokenIds
 from semantic_actors.kv.layout import Rows
+from semantic_actors.persistence.catalog import Turn
 from semantic_actors.persistence.statistics import StoreStatistics
 
 
@@ -149,6 +150,24 @@ class WalkBack(Request[TokenIds | None], frozen=True):
     conversation: bytes | None = None
 
 
+class Recite(Request[tuple[Turn, ...] | None], frozen=True):
+    """Ask for what a session said, as it is kept: for a list, or for a file. None on failure."""
+
+    principal: Principal
+    session: SessionId
+
+
+class Adopt(Request[bool | None], frozen=True):
+    """Begin a session with turns that were recited, here or elsewhere; all of them or none.
+
+    True if there was no such session; None if the catalog failed.
+    """
+
+    principal: Principal
+    session: SessionId
+    turns: tuple[Turn, ...]
+
+
 class PinSession(Request[bool | None], frozen=True):
     """Keep what a session needs on disk whatever the budget, or no longer.
 
@@ -222,7 +241,14 @@ class Sweep(Message, frozen=True):
 
 
 OneSessionMessage = (
-    ShowSession | WalkBack | PinSession | RewindSession | ForkSession | ForgetSession
+    ShowSession
+    | WalkBack
+    | Recite
+    | Adopt
+    | PinSession
+    | RewindSession
+    | ForkSession
+    | ForgetSession
 )
 SessionsMessage = Remember | Recall | Recognise | ListSessions | OneSessionMessage
 StoreMessage = (

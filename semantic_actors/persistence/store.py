@@ -126,9 +126,7 @@ class Store(Actor[StoreMessage]):
             case Reopen():
                 self._go(self._open)
             case Sweep():
-                self._writer.tidy()
-                self._pump()
-                self.after(SWEEP_INTERVAL_S, Sweep())
+                self._sweep()
             case Ended():
                 pass
             case Failed(error=error):
@@ -183,6 +181,19 @@ class Store(Actor[StoreMessage]):
             await self._writer.run()
         finally:
             self._pumping = False
+
+    def _sweep(self) -> None:
+        self.after(SWEEP_INTERVAL_S, Sweep())
+        self._writer.tidy()
+        self._pump()
+        if not self._closed:
+            self._go(self._expire)
+
+    async def _expire(self) -> None:
+        try:
+            await self._clerk.expire()
+        except OSError as error:
+            self._writer.failed(error)
 
     # Opening
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 import structlog
 
 from semantic_actors.actors import ActorStopped
-from semantic_actors.kv.blocks import BLOCK_TOKENS
+from semantic_actors.kv.blocks import BLOCK_TOKENS, BlockHash
 from semantic_actors.kv.layout import Layout
 from semantic_actors.persistence.archive import Archive
 from semantic_actors.persistence.breaker import Breaker
@@ -49,6 +49,8 @@ class Writer:
         self.breaker = Breaker()
         self.counters = Counters()
         self.dirty_bytes = 0
+        self.alone = asyncio.Lock()
+        """Whoever plans on the inventory and then commits does so alone."""
         self._archive = archive
         self._inventory = inventory
         self._layout = layout
@@ -80,16 +82,8 @@ class Writer:
     async def run(self) -> None:
         """Do all there is to do. Raises CatalogDamaged."""
         while self._saves or self._tidy:
-            if self._saves:
-                save = self._in_hand = self._saves.popleft()
-                reason = await self._save(save)
-                self._done(save, reason)
-                del save
-            else:
-                self._tidy = False
-            self.counters.evicted += self._inventory.evict(self._now())
-            if self._inventory.doomed or (self._inventory.unsettled and not self._saves):
-                await self.commit([])
+            async with self.alone:
+                await self._next()
 
     def abandon(self, reason: str) -> None:
         """Answer all that will not be done."""
@@ -99,25 +93,32 @@ class Writer:
             self._done(self._saves.popleft(), reason)
 
     async def commit(
-        self, parts: Sequence[Part], by: Callable[[Changes], None] | None = None
+        self,
+        parts: Sequence[Part],
+        *,
+        by: Callable[[Changes], None] | None = None,
+        now: float | None = None,
     ) -> str:
-        """Write pieces and make them count, all or none; return why not, or nothing.
+        """Write pieces, used `now`, and make them count, all or none; return why not, or nothing.
 
         What is doomed goes with the same transaction, which is the archive's `commit` or `by`.
         """
+        now = self._now() if now is None else now
         pieces = [stored for stored, _ in parts]
-        changes = self._inventory.changes(pieces, self._now())
+        changes = self._inventory.changes(pieces, now)
+        published: list[BlockHash] = []
         try:
-            for _, write in parts:
+            for piece, write in parts:
                 await self.call(write)
+                published.append(piece.name)
             await self.call(partial(by or self._archive.commit, changes))
         except (OSError, Flawed) as error:
-            await self.call(partial(self._archive.discard, [piece.name for piece in pieces]))
+            await self.call(partial(self._archive.discard, published))
             if isinstance(error, OSError):
                 self.failed(error)
             return str(error)
         self._inventory.committed(changes)
-        self._inventory.written(pieces, self._now())
+        self._inventory.written(pieces, now)
         self.counters.saved_bytes += sum(piece.size_bytes for piece in pieces)
         self.breaker.worked()
         return ""
@@ -144,8 +145,20 @@ class Writer:
             return f"{self.dirty_bytes} bytes are waiting to be written"
         return ""
 
+    async def _next(self) -> None:
+        if self._saves:
+            save = self._in_hand = self._saves.popleft()
+            reason = await self._save(save)
+            self._done(save, reason)
+        tidy = self._tidy and not self._saves
+        self._tidy &= not tidy
+        self.counters.evicted += self._inventory.evict(self._now())
+        if self._inventory.doomed or (tidy and self._inventory.unsettled):
+            await self.commit([])
+
     async def _save(self, save: Save) -> str:
         """Write what is not stored of some rows; return why not, or nothing."""
+        now = self._now()
         trail = self._inventory.trail(encode(save.principal), save.tokens)
         missing = list(self._inventory.missing(trail, save.rows))
         parts: list[Part] = [
@@ -154,22 +167,22 @@ class Writer:
         ]
         if not self._inventory.has_room(trail, sum(stored.size_bytes for stored, _ in parts)):
             return "the disk budget is full of what must stay"
-        reason = await self.commit(parts) if parts else ""
+        self._inventory.use(trail, len(trail.tokens), now)
+        reason = await self.commit(parts, now=now) if parts else ""
         if reason:
             return reason
         written = sum(rows.stop - rows.start for _, rows in missing)
         self.counters.saved_tokens += written
         self.counters.skipped_tokens += sum(r.stop - r.start for r in save.rows) - written
-        self._inventory.use(trail, self._now(), len(trail.tokens))
         for rewrite in list(self._inventory.to_rewrite(trail, save.rows)):
-            await self._rewrite(rewrite)
+            await self._rewrite(rewrite, now)
+        self._inventory.align(trail, now)
         return ""
 
-    async def _rewrite(self, rewrite: Rewrite) -> None:
+    async def _rewrite(self, rewrite: Rewrite, now: float) -> None:
         stored = self._archive.sized(rewrite.piece)
         write = partial(self._archive.rewrite, rewrite.piece, rewrite.extents)
-        with self._inventory.holding(rewrite.extents):
-            reason = await self.commit([(stored, write)])
+        reason = await self.commit([(stored, write)], now=now)
         if reason:
             log.warning("block_not_rewritten", reason=reason)
         else:

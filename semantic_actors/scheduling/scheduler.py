@@ -11,7 +11,7 @@ News is posted: a submitter that is slow to read delays nobody, and loses nothin
 import asyncio
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, assert_never
 
 import structlog
@@ -238,11 +238,9 @@ class Scheduler(Actor[SchedulerMessage]):
             case Fetched(fetch=fetch, rows=rows, reason=reason):
                 if reason:
                     log.warning("fetch_ended_early", fetch=fetch, reason=reason)
-                for notice in self._batch.restorer.arrived(fetch, rows):
-                    self._report(notice)
+                self._report_all(self._batch.restorer.arrived(fetch, rows))
             case StoreRestarted():
-                for notice in self._batch.store_lost():
-                    self._report(notice)
+                self._report_all(self._batch.store_lost())
             case _:
                 assert_never(message)
 
@@ -254,16 +252,14 @@ class Scheduler(Actor[SchedulerMessage]):
     def _step_done(self, output: StepOutput) -> None:
         self._steps += 1
         self._last_step = _now()
-        for notice in self._batch.apply(output):
-            self._report(notice)
+        self._report_all(self._batch.apply(output))
 
     def _pump(self) -> None:
         """Keep the engine busy, a step ahead where that can be."""
         self._leaving = [one for one in self._leaving if not one.advance()]
         while self._batch.ready:
             plan, notices = self._batch.next_plan()
-            for notice in notices:
-                self._report(notice)
+            self._report_all(notices)
             if plan is None:
                 break
             self._engine.submit(plan)
@@ -274,6 +270,10 @@ class Scheduler(Actor[SchedulerMessage]):
         if not self._batch.running and self._batch.keeping.clean:
             while self._flushes:
                 self._flushes.pop().resolve(None)
+
+    def _report_all(self, notices: Iterable[Notice]) -> None:
+        for notice in notices:
+            self._report(notice)
 
     def _report(self, notice: Notice) -> None:
         if isinstance(notice, FetchNotice | SaveNotice):

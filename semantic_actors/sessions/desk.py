@@ -46,7 +46,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     """What is known of the machine around the house; it becomes part of `Health`."""
 
     warnings: tuple[str, ...] = ()
-    counters: dict[str, int] = {}
+    counters: dict[str, int | float] = {}
 
 
 class Desk(Protocol):

@@ -39,9 +39,11 @@ class FakeChronicle:
         self.failure: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
+        self.begun = asyncio.Event()
 
     async def _ask(self, verb: str, principal: Principal, *rest: object) -> SessionCard:
         self.asked.append((verb, principal, *rest))
+        self.begun.set()
         await self.gate.wait()
         if self.failure is not None:
             raise self.failure

@@ -269,6 +269,18 @@ def test_the_socket_is_where_the_daemon_puts_it() -> None:
     ]
 
 
+def test_a_state_directory_of_any_depth_has_its_socket(tmp_path: Path) -> None:
+    """A path that is too long to bind is replaced by a short one, the same for both ends."""
+    deep = Settings(store=StoreSettings(state_dir=str(tmp_path / ("x" * 90))))
+    other = Settings(store=StoreSettings(state_dir=str(tmp_path / ("y" * 90))))
+
+    (place,) = socket_places(deep, {})
+
+    assert len(str(place)) <= 103
+    assert socket_places(deep, {}) == [place]
+    assert socket_places(other, {}) != [place]
+
+
 def test_a_name_does_nothing_to_the_terminal() -> None:
     """What a client called its session is shown, never obeyed."""
     lines = card(msgspec.structs.replace(CARD, name="a\x1b[2J\n\u202e", used=None))

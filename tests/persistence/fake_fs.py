@@ -30,6 +30,11 @@ class Faults:
         self._error = 0
         self._lasting = False
         self._only: Callable[[str], bool] = lambda _: True
+        self._watch: Callable[[str], object] = lambda _: None
+
+    def watch(self, watcher: Callable[[str], object]) -> None:
+        """Tell each call to somebody."""
+        self._watch = watcher
 
     def arm(
         self,
@@ -49,6 +54,7 @@ class Faults:
 
     def strikes(self, call: str) -> bool:
         """Count a call, and say whether it is to fail."""
+        self._watch(call)
         if self._at is None or not self._only(call):
             return False
         self.calls += 1

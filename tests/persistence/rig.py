@@ -194,6 +194,10 @@ class Client:
         """Ask for figures."""
         return await self.ask(InspectStore())
 
+    async def is_well(self) -> bool:
+        """Ask whether the store works."""
+        return (await self.statistics()).degraded == ""
+
     async def ask(self, request: Request[R]) -> R:
         """Ask the store anything."""
         return await self.store.ask(request, timeout=PATIENCE_S)
@@ -235,9 +239,13 @@ async def store_at(
             yield c
 
 
-def real(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a test's coroutine on a real loop: the store's threads take real time."""
-    asyncio.run(main())
+async def eventually(holds: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+    """Ask again and again until something holds."""
+    for _ in range(1_000_000):
+        if await holds():
+            return
+    message = "it never held"
+    raise AssertionError(message)
 
 
 async def _patiently(awaitable: Any) -> Any:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semantic_actors.domain.ids import LOCAL, Principal, SequenceId, TokenIds
+from semantic_actors.scheduling.notices import AdmittedNotice
 from tests.scheduling.rig import VOCABULARY, Rig, Shelf, expected, sequence
 
 ROW_BYTES = 4
@@ -177,6 +178,7 @@ def test_a_lost_store_holds_nobody_up() -> None:
         after.step()
     assert SequenceId(2) not in after.cached
     for notice in after.batch.store_lost():
+        assert isinstance(notice, AdmittedNotice)
         after.cached[notice.sequence] = notice.cached
     shelf.asked.clear()
     shelf.slow = 0.0

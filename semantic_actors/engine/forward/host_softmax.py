@@ -6,8 +6,11 @@ the graph, numpy works on their memory, and the graph goes on from there. It cos
 device per layer, up to a millisecond where processors are woken up slowly, so it has to pay.
 """
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final
 
 import mlx.core as mx
@@ -20,6 +23,12 @@ WORTH_WAITING: Final = 1 << 18
 
 BLOCK: Final = 1 << 17
 """Scores that numpy goes over at a time: they stay in the processor's cache."""
+
+WORTH_SHARING: Final = 1 << 20
+"""Scores that keep a processor busy for a millisecond: each such share is worth another thread."""
+
+_OTHERS: Final = len(os.sched_getaffinity(0)) - 1 if sys.platform == "linux" else 0
+_workers: Final = ThreadPoolExecutor(max(1, _OTHERS), "softmax")
 
 
 def pays(parts: Sequence[Part]) -> bool:
@@ -46,8 +55,7 @@ def attend(
         scores = [_scores(part, terms.scale) for part in together]
         mx.eval(scores)
         for part, score in zip(together, scores, strict=True):
-            with np.errstate(invalid="ignore"):  # what is no number is found where it is drawn from
-                totals, logs = _softmax(np.asarray(score), part, terms)
+            totals, logs = _softmax(np.asarray(score), part, terms)
             answer = _answer(part, score, mx.array(totals))
             answers.append((answer, mx.array(logs.reshape(*answer.shape[:-1], 1))))
     return answers
@@ -93,18 +101,30 @@ def _softmax(scores: Any, part: Part, terms: Terms) -> tuple[Any, Any]:
     totals = np.empty((len(lines), 1), np.float32)
     logs = np.empty_like(totals)
     step = max(1, BLOCK // tokens)
-    for block in (slice(start, start + step) for start in range(0, len(lines), step)):
+    blocks = [slice(start, start + step) for start in range(0, len(lines), step)]
+    work = partial(_weigh, lines, sinks, totals, logs)
+    others = min(_OTHERS, lines.size // WORTH_SHARING)
+    shares = [_workers.submit(work, blocks[i :: others + 1]) for i in range(1, others + 1)]
+    work(blocks[:: others + 1])
+    for share in shares:
+        share.result()
+    return totals.reshape(*scores.shape[:-1], 1), logs
+
+
+def _weigh(lines: Any, sinks: Any, totals: Any, logs: Any, blocks: Sequence[slice]) -> None:
+    """Do some blocks of lines; numpy lets others run meanwhile."""
+    for block in blocks:
         line = lines[block]
         peak = line.max(axis=1, keepdims=True)
         if sinks is not None:
             peak = np.maximum(peak, sinks[block])
-        np.subtract(line, peak, out=line)
+        with np.errstate(invalid="ignore"):  # what is no number is found where it is drawn from
+            np.subtract(line, peak, out=line)
         np.exp(line, out=line)
         totals[block] = line.sum(axis=1, keepdims=True)
         if sinks is not None:
             totals[block] += np.exp(sinks[block] - peak)
         logs[block] = np.log(totals[block]) + peak
-    return totals.reshape(*scores.shape[:-1], 1), logs
 
 
 def _hide(scores: Any, mask: mx.array | str | None) -> None:
