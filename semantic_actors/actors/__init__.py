@@ -15,6 +15,7 @@ from semantic_actors.actors.errors import (
     UnknownChild,
 )
 from semantic_actors.actors.message import Message, Request
+from semantic_actors.actors.own_thread import OwnThread
 from semantic_actors.actors.ref import ActorRef
 from semantic_actors.actors.spec import ChildSpec, StopReason, SupervisorStatistics
 from semantic_actors.actors.supervisor import Supervisor
@@ -32,6 +33,7 @@ __all__ = [
     "MailboxFull",
     "Message",
     "NameTaken",
+    "OwnThread",
     "Refusal",
     "Request",
     "RestartIntensityExceeded",

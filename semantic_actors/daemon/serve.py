@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from semantic_actors.actors import Actor, RestartIntensityExceeded
+from semantic_actors.actors import Actor, OwnThread, RestartIntensityExceeded
 from semantic_actors.api import Access, check_place
 from semantic_actors.daemon.control import socket_places
 from semantic_actors.daemon.drain import drain
@@ -34,7 +34,7 @@ from semantic_actors.engine import (
 from semantic_actors.persistence import Fs, Store, StoreMessage, open_state
 from semantic_actors.scheduling import BatchLimits
 from semantic_actors.sessions import ModelCard, Surroundings
-from semantic_actors.text import Codec, TextThread
+from semantic_actors.text import Codec
 
 ENGINE_STOP_S = 5.0
 """Seconds the engine thread has to leave, at least: what is left of a drain's budget if more."""
@@ -193,7 +193,7 @@ async def _live(
     Returns the exit code, and the loop time by which to be gone.
     """
     loop = asyncio.get_running_loop()
-    text_thread = TextThread()
+    text_thread = OwnThread("text")
     try:
         codec = await loop.run_in_executor(text_thread, Codec.load, engine.info.folder)
         house = _house(
@@ -211,7 +211,7 @@ async def _live(
         log.critical("gave_up", reason=str(error), cause=repr(error.__cause__))
         return GAVE_UP, loop.time()
     finally:
-        text_thread.shutdown(wait=False)
+        text_thread.shutdown(wait=False, cancel_futures=True)
     log.info("drained", dead_letters=house.root.statistics().dead_letters)
     return 0, loop.time() if signals.hasten.is_set() else leave_by
 
@@ -220,7 +220,7 @@ def _house(
     settings: Settings,
     engine: EngineThread,
     codec: Codec,
-    text_thread: TextThread,
+    text_thread: OwnThread,
     *,
     access: Access,
     around: Callable[[], Surroundings],

@@ -15,7 +15,7 @@ from typing import Any, Final, ParamSpec
 
 import structlog
 
-from semantic_actors.actors import Actor, Deferred, StopReason
+from semantic_actors.actors import Actor, Deferred, OwnThread, StopReason
 from semantic_actors.kv.layout import Layout
 from semantic_actors.persistence.archive import Archive
 from semantic_actors.persistence.catalog import Catalog, encode
@@ -42,7 +42,6 @@ from semantic_actors.persistence.messages import (
 from semantic_actors.persistence.reader import Reader
 from semantic_actors.persistence.sqlite_catalog import open_catalog
 from semantic_actors.persistence.statistics import StoreStatistics
-from semantic_actors.persistence.thread import StoreThread
 from semantic_actors.persistence.writer import Writer
 
 P = ParamSpec("P")
@@ -82,8 +81,8 @@ class Store(Actor[StoreMessage]):
     ) -> None:
         self._archive = Archive(fs, identity, layout, open_catalog)
         self._inventory = Inventory(identity, budget_bytes, ttl_s)
-        self._writing = StoreThread("store-writer")
-        self._reading = StoreThread("store-reader")
+        self._writing = OwnThread("store-writer")
+        self._reading = OwnThread("store-reader")
         self._writer = Writer(
             self._archive,
             self._inventory,

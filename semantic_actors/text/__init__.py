@@ -2,6 +2,5 @@
 
 from semantic_actors.text.codec import Codec
 from semantic_actors.text.output import OutputDecoder, Piece, StopHit
-from semantic_actors.text.thread import TextThread
 
-__all__ = ["Codec", "OutputDecoder", "Piece", "StopHit", "TextThread"]
+__all__ = ["Codec", "OutputDecoder", "Piece", "StopHit"]

@@ -1,23 +1,23 @@
 """A house that keeps: real actors and a real store under a scripted engine, and its chronicler."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
 
 import msgspec
 
-from semantic_actors.actors import ActorRef, ChildSpec, Supervisor
+from semantic_actors.actors import ActorRef, ChildSpec, OwnThread, Supervisor
 from semantic_actors.domain.chronicle import SessionCard
-from semantic_actors.domain.ids import LOCAL, Principal, SessionId
+from semantic_actors.domain.ids import LOCAL, Principal, SessionId, TokenIds
 from semantic_actors.domain.request import ChatMessage, ChatPrompt, Generation
 from semantic_actors.engine import FakeBackend, InlineEngine
 from semantic_actors.engine.fake import FAKE_LAYOUT
 from semantic_actors.persistence import Store, StoreMessage, open_state
 from semantic_actors.scheduling import BatchLimits, Flush, Inspect, Scheduler, SchedulerMessage
 from semantic_actors.sessions import Chronicler, Directory, Identity, ModelCard
-from semantic_actors.text import Codec, TextThread
+from semantic_actors.text import Codec
 from tests.sessions.rig import CONTEXT, VOCABULARY, LetterCodec, collect, think
 
 PATIENCE_S = 20.0
@@ -29,9 +29,10 @@ class Kept:
     def __init__(self, root: Supervisor, directory: Directory, engine: InlineEngine) -> None:
         self.directory = directory
         self.scheduler: ActorRef[SchedulerMessage] = root.ref("scheduler")
+        self.store: ActorRef[StoreMessage] = root.ref("store")
         self._root = root
         self._engine = engine
-        self.chronicler = self._chronicler(root.ref("store"))
+        self.chronicler = self._chronicler(self.store)
 
     def without_store(self) -> Chronicler:
         """Return a chronicler that knows of none."""
@@ -97,16 +98,20 @@ async def parts(file: bytes, size: int = 1_000) -> AsyncGenerator[bytes]:
 
 @asynccontextmanager
 async def keeping(
-    state: Path, *, identity: str = "fake", pool_bytes: int = 10_000_000
+    state: Path,
+    *,
+    identity: str = "fake",
+    pool_bytes: int = 10_000_000,
+    thinks: Callable[[TokenIds], int] = think,
 ) -> AsyncIterator[Kept]:
     """Run a house over a state directory, and take it down in order."""
-    backend = FakeBackend(vocabulary=VOCABULARY, context=CONTEXT, think=think)
+    backend = FakeBackend(vocabulary=VOCABULARY, context=CONTEXT, think=thinks)
     backend.info = msgspec.structs.replace(backend.info, identity=identity)
     engine = InlineEngine(backend)
     limits = BatchLimits(
         vocabulary=VOCABULARY, context=CONTEXT, max_running=8, max_waiting=64, prefill_tokens=256
     )
-    with TextThread() as thread, open_state(state) as fs:
+    with OwnThread("text") as thread, open_state(state) as fs:
         root = Supervisor(
             "root",
             [
@@ -129,7 +134,7 @@ async def keeping(
             engine.stop()
 
 
-def _house(root: Supervisor, thread: TextThread, engine: InlineEngine) -> Kept:
+def _house(root: Supervisor, thread: OwnThread, engine: InlineEngine) -> Kept:
     directory = Directory(
         spawn=lambda spec: root.branch("sessions").spawn(spec),
         statistics=root.statistics,

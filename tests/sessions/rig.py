@@ -7,14 +7,14 @@ from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeVar, cast
 
-from semantic_actors.actors import ChildSpec, Supervisor
+from semantic_actors.actors import ChildSpec, OwnThread, Supervisor
 from semantic_actors.domain.ids import LOCAL, SessionId, TokenIds
 from semantic_actors.domain.request import ChatMessage, ChatPrompt, Generation, Prompt
 from semantic_actors.domain.stream import Failed, Finished, Started, TextDelta
 from semantic_actors.engine import FakeBackend, InlineEngine, Plan
 from semantic_actors.scheduling import BatchLimits, Board, Scheduler
 from semantic_actors.sessions import Directory, Health, Identity, ModelCard, Surroundings, Turn
-from semantic_actors.text import Codec, OutputDecoder, Piece, StopHit, TextThread
+from semantic_actors.text import Codec, OutputDecoder, Piece, StopHit
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -168,7 +168,7 @@ async def house(
         backoff=(0.001, 0.002),
         intensity=20,
     )
-    with text_thread or TextThread() as thread:
+    with text_thread or OwnThread("text") as thread:
         directory = Directory(
             spawn=lambda spec: root.branch("sessions").spawn(spec),
             statistics=root.statistics,

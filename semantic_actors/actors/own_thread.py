@@ -1,0 +1,64 @@
+"""A thread of one's own: what blocks happens there, in order.
+
+An executor of our own, for the sake of its end: `ThreadPoolExecutor` joins its threads when the
+interpreter exits, however long their work takes. This one is left behind.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from queue import Empty, SimpleQueue
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_Job = tuple[Future[Any], Callable[[], Any]]
+
+
+class OwnThread(Executor):
+    """Runs what is submitted, in order, on a daemon thread. Any thread may submit."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Queue a call; a future cancelled before its turn is skipped."""
+        if self._closed:
+            message = f"the thread {self._name!r} has been shut down"
+            raise RuntimeError(message)
+        future: Future[T] = Future()
+        self._jobs.put((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 (the interface)
+        """End the thread after what is queued; after the job in hand if futures are cancelled."""
+        self._closed = True
+        while cancel_futures:
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                break
+            if job is not None:
+                job[0].cancel()
+        self._jobs.put(None)
+        if wait:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            _do(*job)
+            del job  # or it would keep what it was given until the next one comes
+
+
+def _do(future: Future[Any], call: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(call())
+    except BaseException as error:  # noqa: BLE001 (the future tells whoever waits)
+        future.set_exception(error)
