@@ -20,7 +20,7 @@ FAMILIES = (
     "lfm2",
     "deepseek_v3",
 )
-SCHEDULES = int(os.environ.get("SEMANTIC_ACTORS_SCHEDULES", "34"))
+SCHEDULES = int(os.environ.get("SEMANTIC_ACTORS_SCHEDULES", "16"))
 """For each family; `just schedules` plays more."""
 STEPS = 24
 TOLERANCE = 2e-5
