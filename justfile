@@ -55,6 +55,16 @@ exits count="50":
 schedules count="300":
     SEMANTIC_ACTORS_SCHEDULES={{count}} {{run}} pytest -q tests/engine/test_schedules.py
 
+# Kill it so many times, at random instants: what was committed is there, and true
+[group("test")]
+crash count="200":
+    SEMANTIC_ACTORS_CRASHES={{count}} {{run}} pytest -q -o faulthandler_timeout=0 tests/e2e/test_crash.py
+
+# So many turns of sessions with markers, scripted and of the pocket model: none is seen in another
+[group("test")]
+canary scripted="10000" real="500":
+    SEMANTIC_ACTORS_CANARY={{scripted}} SEMANTIC_ACTORS_TURNS={{real}} {{run}} pytest -q -o faulthandler_timeout=0 tests/sessions/test_canary.py tests/e2e/test_canary.py
+
 # What CI runs: checks that change nothing, then every test
 [group("test")]
 ci: lint types floors test
@@ -83,6 +93,16 @@ bench-peer *args:
 [group("bench")]
 bench-gaps *args:
     {{run}} python -m bench.gaps {{args}}
+
+# First tokens of sessions that come back from disk, what that costs the disk, and what others feel
+[group("bench")]
+bench-restore *args:
+    {{run}} python -m bench.restore {{args}}
+
+# The benches that have names: saving, loading and resuming sessions; memory of agents
+[group("bench")]
+bench-named *args:
+    {{run}} pytest -q -s bench {{args}}
 
 # How fast 200 clients hear that there is room for eight
 [group("bench")]

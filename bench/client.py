@@ -107,6 +107,12 @@ class Client:
         async with self._http.post(f"{self._server.url}{COUNT_TOKENS}", json=body) as answer:
             answer.raise_for_status()
 
+    async def counters(self) -> dict[str, float]:
+        """Read what the server counts; theirs counts nothing."""
+        async with self._http.get(f"{self._server.url}/health") as answer:
+            counters: dict[str, float] = (await answer.json()).get("counters", {})
+            return counters
+
     @contextlib.asynccontextmanager
     async def talking(self, *prompts: str) -> AsyncIterator[list[Heard]]:
         """Have streams going meanwhile; they are hung up on at the end, and must not end before."""
@@ -131,8 +137,7 @@ class Client:
         """Wait until the server has let go of those who hung up; theirs does not say when."""
         for _ in range(LET_GO_S):
             await asyncio.sleep(1.0)
-            async with self._http.get(f"{self._server.url}/health") as answer:
-                counters = (await answer.json()).get("counters", {})
+            counters = await self.counters()
             if not counters.get("running") and not counters.get("waiting"):
                 return
         message = "the server is still busy with streams that were hung up on"

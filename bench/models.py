@@ -34,12 +34,19 @@ class Shape:
     num_attention_heads: int
     num_key_value_heads: int
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of the keys and values of one token."""
+        return self.num_hidden_layers * 2 * self.num_key_value_heads * HEAD * 4
+
 
 SHAPES: Final = {
     "tiny": Shape(128, 2, 256, 2, 1),
     "4M": Shape(256, 4, 704, 4, 4),
     "30M": Shape(512, 9, 1536, 8, 4),
+    "wide": Shape(256, 4, 256, 16, 16),
 }
+"""`wide` computes little for much: 32 KiB of keys and values a token, as a model of 1B has."""
 
 
 class Words:
@@ -54,8 +61,12 @@ class Words:
         """Make a text of exactly so many tokens, another one for each seed."""
         chance = random.Random(seed)
         text = "".join(chance.choices(list(self.by_id.values()), k=tokens))
-        assert len(self._tokenizer.encode(text).ids) == tokens
+        assert len(self.ids(text)) == tokens
         return text
+
+    def ids(self, text: str) -> tuple[int, ...]:
+        """Return the token ids of a text."""
+        return tuple(self._tokenizer.encode(text).ids)
 
 
 def write(folder: Path, size: str) -> Path:

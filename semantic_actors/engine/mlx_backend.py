@@ -73,7 +73,7 @@ class _Step:
     mark: mx.array
     began: float
     loaded: tuple[Fed, ...] = ()
-    exported: tuple[mx.array, ...] = ()
+    exported: tuple[mx.array | None, ...] = ()
 
 
 def open_backend(
@@ -172,13 +172,13 @@ class MlxBackend:
             source.discard()
         return past
 
-    def _export(self, plan: Plan) -> tuple[mx.array, ...]:
+    def _export(self, plan: Plan) -> tuple[mx.array | None, ...]:
         """Copy out what is asked for; done at once, or what is written next would be copied."""
         copies = [
             transfer.export(self._held[one.cache].past, one.start, one.stop) for one in plan.exports
         ]
         mx.eval(copies)
-        return tuple(copies)
+        return tuple(rows if sound.item() else None for rows, sound in copies)
 
     def _load(self, load: Load) -> Fed:
         held = self._held[load.cache]

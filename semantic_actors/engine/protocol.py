@@ -150,7 +150,7 @@ class FeedFailed(msgspec.Struct, frozen=True):
 class StepOutput(msgspec.Struct, frozen=True):
     """What a step did: one result per feed, load and export, in plan order.
 
-    `exported` are buffers, as in `Rows`. `seconds` is its duration.
+    `exported` are buffers, as in `Rows`; None where not all is numbers. `seconds` is its duration.
     """
 
     step: int

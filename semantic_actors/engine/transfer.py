@@ -35,10 +35,11 @@ def layout(past: Past) -> Layout | None:
     return Layout(tuple(parts)) if parts else None
 
 
-def export(past: Past, start: int, stop: int) -> mx.array:
-    """Copy rows into one array of bytes; lazy."""
-    rows = past.rows(start, stop)
-    return mx.concatenate([mx.contiguous(part).reshape(-1).view(mx.uint8) for part in rows])
+def export(past: Past, start: int, stop: int) -> tuple[mx.array, mx.array]:
+    """Copy rows into one array of bytes, and say whether all of them are numbers; lazy."""
+    rows = [mx.contiguous(part) for part in past.rows(start, stop)]
+    sound = mx.all(mx.stack([mx.all(mx.isfinite(part)) for part in rows]))
+    return mx.concatenate([part.reshape(-1).view(mx.uint8) for part in rows]), sound
 
 
 def load(past: Past, shape: Layout, rows: Rows, start: int, stop: int) -> None:

@@ -147,11 +147,12 @@ class Inventory:
     # Writing
 
     def missing(self, trail: Trail, rows: Iterable[Rows]) -> Iterator[tuple[Piece, Rows]]:
-        """Leave out of some rows those that are stored."""
+        """Leave out of some rows those that are stored; a piece holds the last of its rows."""
         for one in rows:
             extents = self.index.cover(trail, one.start, one.stop)
-            if not extents or extents[-1].last_row < one.stop:
-                yield trail.piece(one.start, one.stop), one
+            reached = extents[-1].last_row if extents else one.start
+            if reached < one.stop:
+                yield trail.piece(reached, one.stop), one
 
     def has_room(self, trail: Trail, need_bytes: int) -> bool:
         """Whether so many bytes fit in the budget, if all that may leave does."""

@@ -15,15 +15,17 @@ from typing import TypeVar
 import structlog
 
 from semantic_actors.actors import ActorStopped
-from semantic_actors.kv.blocks import BLOCK_TOKENS, BlockHash
-from semantic_actors.kv.layout import Layout
+from semantic_actors.kv.blocks import BLOCK_TOKENS, BlockHash, Piece
+from semantic_actors.kv.layout import Layout, Rows
 from semantic_actors.persistence.archive import Archive
 from semantic_actors.persistence.breaker import Breaker
 from semantic_actors.persistence.catalog import Changes, encode
 from semantic_actors.persistence.errors import Flawed
 from semantic_actors.persistence.format import Stored
+from semantic_actors.persistence.fs import Buffer
 from semantic_actors.persistence.inventory import Inventory, Rewrite
 from semantic_actors.persistence.messages import Save, Saved
+from semantic_actors.persistence.slices import cut
 from semantic_actors.persistence.statistics import Counters
 
 T = TypeVar("T")
@@ -162,7 +164,10 @@ class Writer:
         trail = self._inventory.trail(encode(save.principal), save.tokens)
         missing = list(self._inventory.missing(trail, save.rows))
         parts: list[Part] = [
-            (self._archive.sized(piece), partial(self._archive.publish, piece, [rows.data]))
+            (
+                self._archive.sized(piece),
+                partial(self._archive.publish, piece, self._last(piece, rows)),
+            )
             for piece, rows in missing
         ]
         if not self._inventory.has_room(trail, sum(stored.size_bytes for stored, _ in parts)):
@@ -171,13 +176,20 @@ class Writer:
         reason = await self.commit(parts, now=now) if parts else ""
         if reason:
             return reason
-        written = sum(rows.stop - rows.start for _, rows in missing)
+        written = sum(piece.rows for piece, _ in missing)
         self.counters.saved_tokens += written
         self.counters.skipped_tokens += sum(r.stop - r.start for r in save.rows) - written
         for rewrite in list(self._inventory.to_rewrite(trail, save.rows)):
             await self._rewrite(rewrite, now)
         self._inventory.align(trail, now)
         return ""
+
+    def _last(self, piece: Piece, rows: Rows) -> list[Buffer]:
+        """Take the rows of a piece, which are the last of these."""
+        count = rows.stop - rows.start
+        if piece.rows == count:
+            return [rows.data]
+        return [*cut(self._layout, rows.data, count, count - piece.rows, count)]
 
     async def _rewrite(self, rewrite: Rewrite, now: float) -> None:
         stored = self._archive.sized(rewrite.piece)

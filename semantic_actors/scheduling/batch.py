@@ -34,7 +34,6 @@ from semantic_actors.engine.protocol import (
 )
 from semantic_actors.kv import Pool
 from semantic_actors.kv.layout import Layout
-from semantic_actors.scheduling import keeping
 from semantic_actors.scheduling.admission import check
 from semantic_actors.scheduling.housing import Housing, cache_of
 from semantic_actors.scheduling.keeping import Keeping, Outgoing
@@ -169,9 +168,7 @@ class Batch:
         """Decide and record the next step; None if there is nothing to do."""
         assert self.ready, "too many steps are under way"
         decision = plan(self._view())
-        outgoing = self.keeping.choose(
-            cache_of(one) for one in self.running if one.keep and one.checked
-        )
+        outgoing = self.keeping.choose(cache_of(one) for one in self.running if one.keep)
         self.parked = len(decision.parked)
         self.following = decision.following
         self._housing.drop(*decision.evicted)
@@ -201,7 +198,7 @@ class Batch:
         notices: list[Notice] = [notice for notice in applied if notice is not None]
         for (sequence, load), result in zip(flight.loads, output.loaded, strict=True):
             notices += self._loaded(sequence, load, result)
-        return [*notices, *keeping.notices(flight.outgoing, output.exported)]
+        return [*notices, *self.keeping.exported(flight.outgoing, output.exported)]
 
     def store_lost(self) -> Iterable[Notice]:
         """Record that the store will not answer any more what it was asked."""

@@ -69,17 +69,13 @@ class Housing:
                 self.pool.raise_floor(cache_of(sequence), sequence.planned)
 
     def leave(self, sequence: Sequence) -> None:
-        """Leave a cache for reuse, and what it holds to the store, if it is of any use.
-
-        Nothing is stored that no token was drawn from: that draw has shown it to be numbers.
-        """
+        """Leave a cache for reuse, and what it holds to the store, if it is of any use."""
         cache = cache_of(sequence)
         if not sequence.keep or not self.pool[cache].tokens:
             self.drop(cache)
             return
         self.pool.release(cache)
-        if sequence.checked:
-            self.keeping.ended(cache)
+        self.keeping.ended(cache)
 
     def drop(self, *caches: CacheId) -> None:
         """Free caches, with the next step."""

@@ -98,6 +98,21 @@ class Keeping:
         }
         return chosen
 
+    def exported(
+        self, outgoing: Iterable[Outgoing], buffers: Iterable[object]
+    ) -> Iterator[SaveNotice]:
+        """Say what to save, now that the engine has copied it out.
+
+        What is not all numbers came without a buffer, and is not saved: it would last.
+        """
+        copies = iter(buffers)
+        for one in outgoing:
+            rows = tuple(Rows(part.start, part.stop, next(copies)) for part in one.exports)
+            if any(part.data is None for part in rows):
+                self.saved(one.number, kept=False)
+            else:
+                yield SaveNotice(one.number, one.principal, one.tokens, rows)
+
     def saved(self, number: int, *, kept: bool) -> None:
         """Record that the store has done what it could."""
         save = self._saves.pop(number, None)
@@ -131,14 +146,6 @@ class Keeping:
         self.dirty_bytes += size_bytes
         entry.saved = stop
         return size_bytes
-
-
-def notices(outgoing: Iterable[Outgoing], buffers: Iterable[object]) -> Iterator[SaveNotice]:
-    """Say what to save, now that the engine has copied it out."""
-    copies = iter(buffers)
-    for one in outgoing:
-        rows = tuple(Rows(part.start, part.stop, next(copies)) for part in one.exports)
-        yield SaveNotice(one.number, one.principal, one.tokens, rows)
 
 
 def _full(entry: Entry) -> int:

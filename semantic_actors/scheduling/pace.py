@@ -137,8 +137,8 @@ def share_prefill(unfed: Iterable[int], budget: int) -> list[int]:
 
 def _chunk(want: int, most: int) -> int:
     """Take up to `most` of `want`: in even numbers, without leaving a splinter for the last."""
-    if want <= most:
-        return want
+    if want <= most or (most >= LEAST_TOKENS and want < 2 * LEAST_TOKENS):
+        return want  # halves of so little would teach nothing, and cost a step more
     if most >= 4 * EVEN_TOKENS:  # below, rounding would give away too much
         most -= most % EVEN_TOKENS
     if want - most < EVEN_TOKENS:

@@ -17,7 +17,7 @@ from semantic_actors.scheduling.housing import Housing
 from semantic_actors.scheduling.notices import AdmittedNotice, FetchNotice
 from semantic_actors.scheduling.sequence import Sequence
 
-FETCH_BYTES: Final = 64 << 20
+FETCH_BYTES: Final = 16 << 20
 """Read at a time, and held twice at most: one is loaded while the next is read."""
 
 _FETCHES = itertools.count(1)
