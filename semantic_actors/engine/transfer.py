@@ -43,21 +43,35 @@ def export(past: Past, start: int, stop: int) -> tuple[mx.array, mx.array]:
 
 
 def load(past: Past, shape: Layout, rows: Rows, start: int, stop: int) -> None:
-    """Append those of `rows` that are among `start..stop` of the path; lazy."""
+    """Append those of `rows` that are among `start..stop` of the path; nothing may read it now."""
     wanted = slice(max(start, rows.start) - rows.start, min(stop, rows.stop) - rows.start)
     count, offset = rows.stop - rows.start, 0
-    taken: dict[int, list[mx.array]] = {}
+    taken: dict[int, list[Any]] = {}
     for part in shape.parts:
-        piece = _array(part, rows.data, offset, count)[None, :, wanted]
+        flat = np.frombuffer(
+            rows.data, _READ_AS[part.dtype], part.heads * count * part.width, offset
+        )
+        piece = flat.reshape(1, part.heads, count, part.width)[:, :, wanted]
         taken.setdefault(int(part.name.partition(".")[0]), []).append(piece)
         offset += part.row_bytes * count
+    narrow = shape.parts[0].dtype == "BF16"
     for number, (keys, values) in taken.items():
-        past.members[number].update_and_fetch(keys, values)
+        _append(past.members[number], keys, values, narrow=narrow)
     past.length += wanted.stop - wanted.start
 
 
-def _array(part: Part, data: Any, offset: int, rows: int) -> mx.array:
-    size = part.heads * rows * part.width
-    flat = np.frombuffer(data, _READ_AS[part.dtype], size, offset)
-    array = mx.array(flat.reshape(part.heads, rows, part.width))
-    return array.view(mx.bfloat16) if part.dtype == "BF16" else array
+def _append(member: caches.Layer, keys: Any, values: Any, *, narrow: bool) -> None:
+    """Append rows: where they are if there is room in main memory, else through mlx."""
+    reached = member.offset + keys.shape[2]
+    on_cpu = mx.default_device().type == mx.DeviceType.cpu
+    if narrow or not on_cpu or reached > caches.room(member):
+        member.update_and_fetch(_array(keys, narrow=narrow), _array(values, narrow=narrow))
+        return
+    for array, piece in ((member.keys, keys), (member.values, values)):
+        np.asarray(array)[:, :, member.offset : reached] = piece
+    member.offset = reached
+
+
+def _array(rows: Any, *, narrow: bool) -> mx.array:
+    array = mx.array(rows)
+    return array.view(mx.bfloat16) if narrow else array

@@ -1,4 +1,4 @@
-"""What comes from the disk: fetches, read piece by piece so that others' come in between.
+"""What comes from the disk: fetches, one after the other.
 
 Lives on the loop; what blocks is handed to the reading thread.
 """
@@ -58,14 +58,19 @@ class Reader:
 
     async def _gather(self, extents: tuple[Extent, ...]) -> tuple[tuple[Rows, ...], str]:
         loop = asyncio.get_running_loop()
+        reads = [  # all at once, so that the thread waits for no loop
+            loop.run_in_executor(self._thread, self._archive.take, extent) for extent in extents
+        ]
         rows: list[Rows] = []
-        for extent in extents:
-            try:
-                data = await loop.run_in_executor(self._thread, self._archive.take, extent)
-            except Flawed as flawed:
-                self._flawed(extent.piece, flawed)
-                return tuple(rows), str(flawed)
-            rows.append(Rows(extent.first_row, extent.last_row, data))
+        try:
+            for extent, read in zip(extents, reads, strict=True):
+                rows.append(Rows(extent.first_row, extent.last_row, await read))
+        except Flawed as flawed:
+            self._flawed(extent.piece, flawed)
+            return tuple(rows), str(flawed)
+        finally:
+            for read in reads:
+                read.cancel()
         return tuple(rows), ""
 
     def _answer(self, message: Fetch, rows: tuple[Rows, ...], reason: str) -> None:
