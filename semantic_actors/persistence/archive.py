@@ -8,6 +8,7 @@ Every call blocks. `take` belongs on the reading thread, all else on the writing
 for what may pass, Flawed, CatalogDamaged.
 """
 
+import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -36,7 +37,7 @@ from semantic_actors.persistence.files import PieceFiles
 from semantic_actors.persistence.format import Stored
 from semantic_actors.persistence.fs import CACHEDIR_TAG, Fs
 from semantic_actors.persistence.journal import MAJOR, Journals, Pinned, Said
-from semantic_actors.persistence.transfer import publish_file, read_file
+from semantic_actors.persistence.transfer import discard_file, publish_file, read_file
 
 SALT_FILE: Final = "secret"
 SECRET_BYTES: Final = 32
@@ -86,8 +87,8 @@ class Archive:
         """Make what is missing, sweep debris, and say what there is. Raises CatalogTooNew, too."""
         self.close()
         self._file("CACHEDIR.TAG", CACHEDIR_TAG)
-        secret = self._secret()
         self._files.prepare()
+        secret = self._secret()
         self._journals.prepare()
         self._catalog = self._open_catalog(self._fs)
         present = list(self._files.names())
@@ -261,12 +262,26 @@ class Archive:
         return found
 
     def _secret(self) -> bytes:
-        secret = self._file(SALT_FILE, secrets.token_bytes(SECRET_BYTES))
-        if len(secret) != SECRET_BYTES:
-            log.warning("secret_replaced", reason=f"it had {len(secret)} bytes")
-            self._fs.unlink(SALT_FILE)
-            secret = self._file(SALT_FILE, secrets.token_bytes(SECRET_BYTES))
+        """Read what names are salted with; made anew where it is not what was written."""
+        secret, found = self._read_secret()
+        if not secret:
+            if found or self._files.any():
+                log.warning("secret_replaced", reason=found or "it is gone")
+            secret = secrets.token_bytes(SECRET_BYTES)
+            discard_file(self._fs, SALT_FILE)
+            self._file(SALT_FILE, secret + hashlib.sha256(secret).digest())
         return secret
+
+    def _read_secret(self) -> tuple[bytes, str]:
+        """Return the secret, or nothing and what is wrong with it."""
+        try:
+            content = read_file(self._fs, SALT_FILE)
+        except FileNotFoundError:
+            return b"", ""
+        secret, digest = content[:SECRET_BYTES], content[SECRET_BYTES:]
+        if hashlib.sha256(secret).digest() != digest:
+            return b"", "it is not what was written"
+        return secret, ""
 
     def _file(self, path: str, content: bytes) -> bytes:
         """Read a small file; where there is none, make it with this content."""

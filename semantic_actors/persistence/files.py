@@ -130,6 +130,10 @@ class PieceFiles:
                 elif name.startswith("."):
                     discard_file(self._fs, f"{BLOCKS}/{folder}/{name}")
 
+    def any(self) -> bool:
+        """Whether any piece has a file."""
+        return any(True for _ in self.names())
+
     def _names_in(self, folder: str) -> list[str]:
         try:
             return self._fs.list(f"{BLOCKS}/{folder}")

@@ -172,7 +172,7 @@ class Index:
             return
         if (depth + 1) * BLOCK_TOKENS <= len(trail.tokens):
             whole = siblings.get(trail.name(depth + 1))
-            if whole is not None:
+            if whole is not None and whole.tokens == trail.block(depth):
                 yield Extent(whole, row, stop)
                 return
         wanted = trail.block(depth)[: stop * TOKEN_BYTES]

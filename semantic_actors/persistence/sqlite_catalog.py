@@ -1,14 +1,17 @@
 """The catalog as an SQLite database: write-ahead log, every commit synced, checked when opened.
 
 `user_version` is 1000 x major + minor of the schema, and is set by the rebuild that fills it: one
-that reads 0 is not complete.
+that reads 0 is not complete. SQLite checks its own structure, not what rows say: each has a seal,
+which is verified when the catalog is opened and when a row is read.
 """
 
 import contextlib
+import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from semantic_actors.kv.blocks import BlockHash
@@ -28,7 +31,7 @@ _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS pieces (
     name BLOB PRIMARY KEY, parent BLOB NOT NULL, depth INTEGER NOT NULL, start INTEGER NOT NULL,
-    tokens BLOB NOT NULL, size_bytes INTEGER NOT NULL, used REAL NOT NULL
+    tokens BLOB NOT NULL, size_bytes INTEGER NOT NULL, used REAL NOT NULL, seal BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sessions (
     id INTEGER PRIMARY KEY, principal BLOB NOT NULL, session BLOB NOT NULL, created REAL NOT NULL,
@@ -37,7 +40,8 @@ CREATE TABLE IF NOT EXISTS sessions (
 CREATE TABLE IF NOT EXISTS turns (
     id INTEGER NOT NULL REFERENCES sessions (id) ON DELETE CASCADE, number INTEGER NOT NULL,
     conversation BLOB NOT NULL, parent BLOB NOT NULL, answer BLOB NOT NULL, base INTEGER NOT NULL,
-    shared INTEGER NOT NULL, added BLOB NOT NULL, at REAL NOT NULL, PRIMARY KEY (id, number)
+    shared INTEGER NOT NULL, added BLOB NOT NULL, at REAL NOT NULL, seal BLOB NOT NULL,
+    PRIMARY KEY (id, number)
 );
 CREATE INDEX IF NOT EXISTS turns_by_conversation ON turns (conversation);
 """
@@ -53,6 +57,7 @@ class SqliteCatalog:
         """Raises CatalogDamaged, CatalogTooNew or OSError."""
         with _told():
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.text_factory = lambda text: text.decode(errors="replace")  # no text is ours
         try:
             with _told():
                 self._set_up()
@@ -67,10 +72,13 @@ class SqliteCatalog:
             raise CatalogTooNew(message)
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             self._db.execute(f"PRAGMA {pragma}").fetchall()
-        verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        verdict = self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if verdict != "ok":
             raise CatalogDamaged(verdict)
         self._db.executescript(_SCHEMA)
+        self.pieces()
+        for session in self.sessions():
+            self.turns(session.key)
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
@@ -97,11 +105,12 @@ class SqliteCatalog:
     def pieces(self) -> list[tuple[Stored, float]]:
         """See `Catalog`."""
         query = (
-            "SELECT name, parent, depth, start, tokens, size_bytes, used FROM pieces"
+            "SELECT name, parent, depth, start, tokens, size_bytes, seal, used FROM pieces"
             " ORDER BY used, depth DESC, start DESC"
         )
         with _told():
-            return [(Stored(*row[:6]), row[6]) for row in self._db.execute(query)]
+            rows = self._db.execute(query)
+            return [(Stored(*_sealed(*row[:7])), row[7]) for row in rows]
 
     def commit(self, changes: Changes) -> None:
         """See `Catalog`."""
@@ -126,12 +135,12 @@ class SqliteCatalog:
     def turns(self, key: SessionKey) -> tuple[Turn, ...]:
         """See `Catalog`."""
         query = (
-            f"SELECT {_TURN} FROM turns JOIN sessions USING (id)"  # noqa: S608  (our own columns)
+            f"SELECT {_TURN}, seal FROM turns JOIN sessions USING (id)"  # noqa: S608  (our own)
             " WHERE principal = ? AND session = ? ORDER BY number"
         )
         with _told():
             rows = self._db.execute(query, (key.principal, key.session))
-            return tuple(Turn(*row) for row in rows)
+            return tuple(Turn(*_sealed(*row, of=key)) for row in rows)
 
     def remember(self, key: SessionKey, turn: Turn) -> None:
         """See `Catalog`."""
@@ -221,9 +230,12 @@ def _told() -> Iterator[None]:
 
 def _add_pieces(db: sqlite3.Connection, pieces: Iterable[tuple[Stored, float]]) -> None:
     db.executemany(
-        "INSERT OR REPLACE INTO pieces (name, parent, depth, start, tokens, size_bytes, used)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [(p.name, p.parent, p.depth, p.start, p.tokens, p.size_bytes, used) for p, used in pieces],
+        "INSERT OR REPLACE INTO pieces (name, parent, depth, start, tokens, size_bytes, seal, used)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (*_with_seal(p.name, p.parent, p.depth, p.start, p.tokens, p.size_bytes), used)
+            for p, used in pieces
+        ],
     )
 
 
@@ -252,12 +264,24 @@ def _add_session(
         (key.principal, key.session, turns[0].at if turns else at, at, pinned),
     ).fetchone()
     db.executemany(
-        f"INSERT INTO turns (id, {_TURN}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-        [
-            (row[0], t.number, t.conversation, t.parent, t.answer, t.base, t.shared, t.added, t.at)
-            for t in turns
-        ],
+        f"INSERT INTO turns (id, {_TURN}, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        [(row[0], *_with_seal(*msgspec.structs.astuple(turn), of=key)) for turn in turns],
     )
+
+
+def _with_seal(*values: Any, of: SessionKey | None = None) -> tuple[Any, ...]:
+    """Add the digest of some values, and of whose they are."""
+    whose = () if of is None else (of.principal, of.session)
+    return (*values, hashlib.sha256(msgspec.msgpack.encode((*whose, *values))).digest())
+
+
+def _sealed(*row: Any, of: SessionKey | None = None) -> tuple[Any, ...]:
+    """Return values without their seal. Raises CatalogDamaged."""
+    *values, _ = row
+    if _with_seal(*values, of=of) != row:
+        message = "a row is not what was written"
+        raise CatalogDamaged(message)
+    return tuple(values)
 
 
 def _delete_session(db: sqlite3.Connection, key: SessionKey) -> bool:

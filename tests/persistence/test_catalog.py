@@ -206,7 +206,7 @@ async def test_a_secret_that_was_cut_is_made_anew(tmp_path: Path) -> None:
         assert await client.save(path(300)) == ""
     async with store_at(tmp_path) as client:
         assert await client.correct(path(300)) == 300
-    assert len((tmp_path / "secret").read_bytes()) == 32
+    assert len((tmp_path / "secret").read_bytes()) == 64
 
 
 @pytest.mark.asyncio
