@@ -17,6 +17,7 @@ import structlog
 
 from semantic_actors.actors import ActorError
 from semantic_actors.daemon.tree import House
+from semantic_actors.domain.errors import SemanticActorsError
 from semantic_actors.scheduling import Flush
 
 FINISH_SHARE = 0.4
@@ -49,7 +50,7 @@ async def _keep(house: House, deadline: float) -> None:
     left = deadline - asyncio.get_running_loop().time()
     try:
         await house.scheduler.ask(Flush(), timeout=max(0.01, left))
-    except ActorError as error:
+    except (ActorError, SemanticActorsError) as error:
         log.warning("not_all_kept", reason=str(error))
 
 

@@ -150,7 +150,7 @@ class Directory:
             return {}, ()
         try:
             statistics = await self._store.ask(InspectStore(), timeout=2.0)
-        except ActorError as error:
+        except (ActorError, SemanticActorsError) as error:
             return {}, (f"persistence degraded: {error}",)
         figures = msgspec.structs.asdict(statistics)
         reason = figures.pop("degraded")
@@ -303,5 +303,5 @@ async def _recognised(
     try:
         wanted = Recognise(principal, tuple(chain))
         return await store.ask(wanted, timeout=RECOGNISE_TIMEOUT_S)
-    except ActorError:
+    except (ActorError, SemanticActorsError):
         return None

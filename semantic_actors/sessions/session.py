@@ -22,7 +22,7 @@ from semantic_actors.actors import (
     MailboxFull,
     StopReason,
 )
-from semantic_actors.domain.errors import Draining, Overloaded, TurnFailed
+from semantic_actors.domain.errors import Draining, Overloaded, SemanticActorsError, TurnFailed
 from semantic_actors.domain.ids import Principal, SequenceId, SessionId, TokenIds, TurnId
 from semantic_actors.domain.request import ChatPrompt, Generation, Prompt
 from semantic_actors.domain.usage import Miss
@@ -109,7 +109,7 @@ class Session(Actor[SessionMessage]):
             recall = Recall(self._principal, self._session)
             answers = await self._store.ask(recall, timeout=RECALL_TIMEOUT_S)
             self._transcript.restore(answers)
-        except ActorError as error:
+        except (ActorError, SemanticActorsError) as error:
             log.warning("session_not_recalled", reason=str(error))
 
     async def on_message(self, message: SessionMessage) -> object:

@@ -75,6 +75,13 @@ def reply_to(tokens: TokenIds, length: int = 12) -> str:
     return hashlib.sha256(repr(tokens).encode()).hexdigest()[:length]
 
 
+def answer(*said: str) -> str:
+    """What the scripted model says to a conversation."""
+    roles = ("user", "assistant")
+    messages = tuple(ChatMessage(roles[i % 2], text) for i, text in enumerate(said))  # type: ignore[arg-type]
+    return reply_to(LetterCodec().render(ChatPrompt(messages)))
+
+
 def think(tokens: TokenIds) -> int:
     """Go on with the reply to everything up to the last assistant header."""
     start = len(tokens) - tokens[::-1].index(ROLES["assistant"])

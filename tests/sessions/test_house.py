@@ -19,20 +19,13 @@ from semantic_actors.domain.request import (
 from semantic_actors.domain.stream import Started, TextDelta
 from semantic_actors.engine import Plan
 from semantic_actors.sessions import Identity, Turn
-from tests.sessions.rig import LetterCodec, collect, house, reply_to, think
+from tests.sessions.rig import LetterCodec, answer, collect, house, think
 
 pytestmark = pytest.mark.asyncio
 
 
 class Nonsense(Message, frozen=True):
     """No scheduler knows this."""
-
-
-def answer(*said: str) -> str:
-    """What the scripted model says to a conversation."""
-    roles = ("user", "assistant")
-    messages = tuple(ChatMessage(roles[i % 2], text) for i, text in enumerate(said))  # type: ignore[arg-type]
-    return reply_to(LetterCodec().render(ChatPrompt(messages)))
 
 
 async def test_a_follow_up_turn_is_a_pure_append() -> None:
