@@ -17,8 +17,9 @@ from semantic_actors.scheduling.housing import Housing
 from semantic_actors.scheduling.notices import AdmittedNotice, FetchNotice
 from semantic_actors.scheduling.sequence import Sequence
 
-FETCH_BYTES: Final = 16 << 20
-"""Read at a time, and held twice at most: one is loaded while the next is read."""
+FETCH_BYTES: Final = 64 << 20
+"""Read at a time, and held twice at most: one is loaded while the next is read. Each
+costs a step: in fetches of 4 MiB a restore of 150 MB took 1.6 times as long."""
 
 _FETCHES = itertools.count(1)
 
