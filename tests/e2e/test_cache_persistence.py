@@ -122,7 +122,10 @@ async def test_agent_resumes_from_saved_cache(start: Starter, state: tuple[str, 
 async def test_the_conversation_goes_on_as_if_nothing_had_been(
     start: Starter, state: tuple[str, str]
 ) -> None:
-    """Answers over two restarts are those of a daemon that never left."""
+    """Answers over two restarts are those of a daemon that never left, and as much is found.
+
+    But for the token that ends an answer, which may have been fed or not when it was seen.
+    """
     texts = ["Thank you.", "How are you?", question(1), "Count to 12.", "Hello!", question(1)]
     unbroken, broken = told(1), told(1)
     with start() as daemon:
@@ -134,7 +137,8 @@ async def test_the_conversation_goes_on_as_if_nothing_had_been(
             answers += await converse(daemon, broken, *pair)
 
     assert [one.text for one in expected] == [one.text for one in answers]
-    assert [one.cached for one in expected][1:] == [one.cached for one in answers][1:]
+    found = [(one.cached, two.cached) for one, two in zip(expected, answers, strict=True)][1:]
+    assert all(abs(one - two) <= 1 for one, two in found), found
 
 
 async def test_both_branches_of_a_fork_come_back(start: Starter, state: tuple[str, str]) -> None:
