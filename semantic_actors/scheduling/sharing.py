@@ -13,13 +13,10 @@ the end of the common prefix.
 """
 
 from collections.abc import Iterable
-from typing import Final
 
 from semantic_actors.kv import common_prefix
+from semantic_actors.kv.blocks import BLOCK_TOKENS
 from semantic_actors.scheduling.sequence import Following, Sequence
-
-BLOCK_TOKENS: Final = 256
-"""Least saving that is worth a wait."""
 
 
 class Leaders:

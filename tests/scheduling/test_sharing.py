@@ -13,11 +13,11 @@ from semantic_actors.domain.ids import LOCAL, CacheId, Principal, SequenceId, To
 from semantic_actors.domain.request import Sampling
 from semantic_actors.engine import FakeBackend, FeedFailed, Footprint, Plan, hashed_token
 from semantic_actors.kv import Pool
+from semantic_actors.kv.blocks import BLOCK_TOKENS
 from semantic_actors.scheduling.batch import Batch, BatchLimits
 from semantic_actors.scheduling.notices import AdmittedNotice, FailedNotice, TokenNotice
 from semantic_actors.scheduling.plan import LOOKS
 from semantic_actors.scheduling.sequence import Sequence
-from semantic_actors.scheduling.sharing import BLOCK_TOKENS
 
 VOCABULARY = 50
 FOOTPRINT = Footprint(fixed_bytes=0, bytes_per_token=1)
