@@ -71,6 +71,8 @@ class Answering:
             else:
                 visit.note(event)
                 frames = reply.encode(event)
+            if not frames:
+                continue
             async with write_deadline(request, self._bounds.write_deadline_s):
                 await response.write(frames)
                 await request.writer.drain()

@@ -14,11 +14,14 @@ from semantic_actors.api.reply import Answer, Envelope
 from semantic_actors.api.wire import frame, last_frames
 from semantic_actors.domain.request import ToolCall
 from semantic_actors.domain.stream import (
+    ArgumentsDelta,
+    CallStarted,
     Failed,
     Finished,
     FinishReason,
     Started,
     TextDelta,
+    ThinkingDelta,
     ToolCalled,
     TurnEvent,
 )
@@ -56,6 +59,8 @@ class MessageReply:
                 return self._close_text() + self._end(event)
             case Failed(error=error):
                 return last_frames(error, Dialect.ANTHROPIC, self._envelope.request_id)
+            case ThinkingDelta() | CallStarted() | ArgumentsDelta():
+                return b""
             case _:
                 assert_never(event)
 

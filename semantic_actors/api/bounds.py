@@ -5,6 +5,7 @@ The defaults are the table in `domain/limits.py`; tests and operators pass other
 
 import msgspec
 
+from semantic_actors.api.fields import Attachments
 from semantic_actors.domain import limits
 
 
@@ -28,6 +29,9 @@ class Bounds(msgspec.Struct, frozen=True):
 
     write_deadline_s: float = limits.WRITE_DEADLINE_S
     """Seconds a reader may leave its socket full."""
+
+    attachments: Attachments = "refuse"
+    """What becomes of images and documents."""
 
     ping_interval_s: float = limits.PING_INTERVAL_S
     """Seconds of silence in a stream before a keep-alive."""

@@ -8,7 +8,7 @@ text, and joined like this the text that comes back is the text that was generat
 
 import secrets
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -42,6 +42,17 @@ class TextBlock(msgspec.Struct, tag_field="type", tag="text"):
     """A piece of text; `cache_control` and citations are dropped by not being named here."""
 
     text: str
+
+
+Attachments = Literal["refuse", "placeholder"]
+"""What becomes of images and documents, which a model of text cannot read."""
+
+
+def attachment(kind: str, field: str, policy: Attachments) -> TextBlock:
+    """Say in the conversation that an attachment of some `kind` stood here, or refuse it."""
+    if policy == "refuse":
+        raise FieldRefused(field, "text, which is all that the model reads", kind)
+    return TextBlock(f"[{kind} omitted: the model reads text only]")
 
 
 def joined(content: str | Iterable[Any] | None, separator: str = "\n") -> str:

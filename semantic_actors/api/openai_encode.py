@@ -13,11 +13,14 @@ from semantic_actors.api.reply import Answer, Envelope
 from semantic_actors.api.wire import DONE, frame, last_frames
 from semantic_actors.domain.request import ToolCall
 from semantic_actors.domain.stream import (
+    ArgumentsDelta,
+    CallStarted,
     Failed,
     Finished,
     FinishReason,
     Started,
     TextDelta,
+    ThinkingDelta,
     ToolCalled,
     TurnEvent,
 )
@@ -87,6 +90,8 @@ class ChatReply(_Chunks):
                 return self._delta({}, reason) + self._end(event.usage)
             case Failed(error=error):
                 return self._failure(error)
+            case ThinkingDelta() | CallStarted() | ArgumentsDelta():
+                return b""
             case _:
                 assert_never(event)
 
@@ -134,6 +139,8 @@ class CompletionReply(_Chunks):
                 return self._chunk(_text_choice("", event.reason)) + self._end(event.usage)
             case Failed(error=error):
                 return self._failure(error)
+            case ThinkingDelta() | CallStarted() | ArgumentsDelta():
+                return b""
             case _:
                 assert_never(event)
 

@@ -21,12 +21,17 @@ class ToolCall(msgspec.Struct, frozen=True):
 
 
 class ChatMessage(msgspec.Struct, frozen=True):
-    """One message in canonical form; `tool_call_id` is set on role `tool` only."""
+    """One message in canonical form; `tool_call_id` is set on role `tool` only.
+
+    `reasoning` is what the assistant thought before `content`. It is no part of what makes two
+    messages the same: clients drop it, or send it back.
+    """
 
     role: Role
     content: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    reasoning: str = ""
 
 
 class ToolSpec(msgspec.Struct, frozen=True):
@@ -38,10 +43,15 @@ class ToolSpec(msgspec.Struct, frozen=True):
 
 
 class ChatPrompt(msgspec.Struct, frozen=True):
-    """A conversation to be rendered with the model's chat template."""
+    """A conversation to be rendered with the model's chat template.
+
+    `thinking` says whether the model is to think before it answers, where its template knows how
+    to tell it; None leaves that to the template.
+    """
 
     messages: tuple[ChatMessage, ...]
     tools: tuple[ToolSpec, ...] = ()
+    thinking: bool | None = None
 
 
 class TextPrompt(msgspec.Struct, frozen=True):
@@ -92,6 +102,28 @@ class Sampling(msgspec.Struct, frozen=True):
 GREEDY = Sampling(temperature=0.0)
 
 
+class ToolChoice(msgspec.Struct, frozen=True):
+    """Whether tools may be called: `required` is at least one call, of tool `name` if given.
+
+    The tools stay in the prompt whatever is chosen: a prefix is worth more than their absence.
+    Without `parallel` there is at most one call.
+    """
+
+    mode: Literal["auto", "required", "none"] = "auto"
+    name: str | None = None
+    parallel: bool = True
+
+
+class JsonOutput(msgspec.Struct, frozen=True):
+    """The answer is one JSON value that `schema`, the text of a JSON schema, accepts.
+
+    `field` is where the request had the schema: what cannot be served is refused under that name.
+    """
+
+    schema: str
+    field: str
+
+
 class Generation(msgspec.Struct, frozen=True):
     """Everything a session needs to produce one answer.
 
@@ -103,3 +135,5 @@ class Generation(msgspec.Struct, frozen=True):
     sampling: Sampling = Sampling()
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    output: JsonOutput | None = None

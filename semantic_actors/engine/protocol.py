@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from semantic_actors.domain.grammar import Grammar
 from semantic_actors.domain.ids import CacheId, TokenIds
 from semantic_actors.domain.request import Sampling
 from semantic_actors.kv.layout import Layout, Rows
@@ -62,7 +63,8 @@ class Feed(msgspec.Struct, frozen=True):
     No tokens means the one that the last feed of this cache drew, which whoever plans need not know
     yet. With `sampling`, draw the token that follows from the logits of the last one fed; without,
     the feed is a prefill chunk that is not the last. `history` comes with the first draw of a
-    sequence whose sampling looks back: the tokens it was given, and its answer so far.
+    sequence whose sampling looks back: the tokens it was given, and its answer so far. `constraint`
+    comes with the first draw of one whose answer has a grammar: that, and its answer so far.
     """
 
     cache: CacheId
@@ -70,6 +72,7 @@ class Feed(msgspec.Struct, frozen=True):
     tokens: TokenIds = ()
     sampling: Sampling | None = None
     history: tuple[TokenIds, TokenIds] | None = None
+    constraint: tuple[Grammar, TokenIds] | None = None
 
     @property
     def count(self) -> int:
@@ -112,9 +115,11 @@ class Plan(msgspec.Struct, frozen=True):
 class TokenLogprobs(msgspec.Struct, frozen=True):
     """Natural log-probabilities, of the model itself: before temperature, filters and penalties.
 
-    `top` are pairs of a token id and its value, the likeliest first.
+    `chosen` is that of the drawn `token`. `top` are pairs of a token id and its value, the
+    likeliest first.
     """
 
+    token: int
     chosen: float
     top: tuple[tuple[int, float], ...] = ()
 

@@ -67,6 +67,7 @@ class Drawn:
         self.arrays = [tokens]
         self._wanted = [row.sampling.logprobs for row in rows]
         self._read: list[Any] | None = None
+        self._drawn: list[int] | None = None
         asking = [place for place, wanted in enumerate(self._wanted) if wanted is not None]
         self._lines = {place: line for line, place in enumerate(asking)}
         if asking:
@@ -74,8 +75,9 @@ class Drawn:
 
     def read(self) -> list[int]:
         """Return the tokens."""
-        tokens: Any = self.tokens.tolist()
-        return list(tokens)
+        if self._drawn is None:
+            self._drawn = list(self.tokens.tolist())  # type: ignore[arg-type]
+        return self._drawn
 
     def logprobs(self, row: int) -> TokenLogprobs | None:
         """Return what the row asked for, if it did."""
@@ -86,7 +88,7 @@ class Drawn:
             self._read = [array.tolist() for array in self.arrays[1:]]
         chosen, ids, values = (lines[self._lines[row]] for lines in self._read)
         top = sorted(zip(ids, values, strict=True), key=lambda pair: (-pair[1], pair[0]))
-        return TokenLogprobs(chosen, tuple(top[:wanted]))
+        return TokenLogprobs(self.read()[row], chosen, tuple(top[:wanted]))
 
 
 class _Way(NamedTuple):

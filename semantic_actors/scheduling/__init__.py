@@ -1,5 +1,6 @@
 """THE scheduler actor: it owns the KV pool and the batch loop."""
 
+from semantic_actors.engine.protocol import TokenLogprobs
 from semantic_actors.scheduling.batch import BatchLimits
 from semantic_actors.scheduling.board import Board
 from semantic_actors.scheduling.messages import (
@@ -41,6 +42,7 @@ __all__ = [
     "SequenceFinish",
     "Snapshot",
     "Submit",
+    "TokenLogprobs",
     "Warm",
     "counters",
     "new_sequence_id",

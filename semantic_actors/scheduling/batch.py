@@ -299,7 +299,7 @@ class Batch:
         silent = sequence.leaving or result.token is None
         if sequence.leaving or finish is not None:
             self._leave(sequence)
-        return None if silent else TokenNotice(sequence.id, result.token, finish)
+        return None if silent else TokenNotice(sequence.id, result.token, finish, result.logprobs)
 
     def _loaded(self, sequence: Sequence, load: Load, result: Fed) -> Iterable[Notice]:
         notices = self.restorer.loaded(sequence, load, result)

@@ -6,9 +6,10 @@ import msgspec
 
 from semantic_actors.actors import ActorRef, Message, Request
 from semantic_actors.domain.errors import Rejected
+from semantic_actors.domain.grammar import Grammar
 from semantic_actors.domain.ids import Principal, SequenceId, SessionId, TokenIds
 from semantic_actors.domain.request import Sampling
-from semantic_actors.engine.protocol import StepOutput
+from semantic_actors.engine.protocol import StepOutput, TokenLogprobs
 from semantic_actors.persistence.messages import Fetched, Saved
 from semantic_actors.scheduling.sequence import SequenceFinish
 from semantic_actors.scheduling.snapshot import Snapshot
@@ -34,6 +35,7 @@ class Submit(Message, frozen=True):
     resumed: bool = False
     deaths: int = 0
     session: SessionId | None = None
+    grammar: Grammar | None = None
 
 
 class Abort(Message, frozen=True):
@@ -145,12 +147,16 @@ class Admitted(Message, frozen=True):
 
 
 class Generated(Message, frozen=True):
-    """New tokens, in order; with `finish` they are the last."""
+    """New tokens, in order; with `finish` they are the last.
+
+    `logprobs` has one for each token, or none at all if none were asked for.
+    """
 
     control: ClassVar[bool] = True
     sequence: SequenceId
     tokens: TokenIds
     finish: SequenceFinish | None = None
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 class SequenceFailed(Message, frozen=True):

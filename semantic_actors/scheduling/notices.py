@@ -5,6 +5,7 @@ from typing import ClassVar
 import msgspec
 
 from semantic_actors.domain.ids import Principal, SequenceId, TokenIds
+from semantic_actors.engine.protocol import TokenLogprobs
 from semantic_actors.kv.layout import Rows
 from semantic_actors.scheduling.sequence import SequenceFinish
 
@@ -23,6 +24,7 @@ class TokenNotice(msgspec.Struct, frozen=True):
     sequence: SequenceId
     token: int | None
     finish: SequenceFinish | None
+    logprobs: TokenLogprobs | None = None
 
     @property
     def last(self) -> bool:

@@ -159,6 +159,7 @@ class Scheduler(Actor[SchedulerMessage]):
             max_tokens=message.max_tokens,
             stop_ids=message.stop_ids,
             sampling=message.sampling,
+            grammar=message.grammar,
             deaths=message.deaths,
             session=message.session,
         )
@@ -284,9 +285,10 @@ class Scheduler(Actor[SchedulerMessage]):
             case AdmittedNotice(sequence=sequence, cached=cached):
                 self._cached += cached
                 news: SubscriberMessage = Admitted(sequence, cached)
-            case TokenNotice(sequence=sequence, token=token, finish=finish):
+            case TokenNotice(sequence=sequence, token=token, finish=finish, logprobs=logprobs):
                 self._generated += token is not None
-                news = Generated(sequence, () if token is None else (token,), finish)
+                tokens = () if token is None else (token,)
+                news = Generated(sequence, tokens, finish, () if logprobs is None else (logprobs,))
             case FailedNotice(sequence=sequence, reason=reason):
                 log.warning("sequence_failed", sequence=sequence, reason=reason)
                 news = SequenceFailed(sequence, reason)

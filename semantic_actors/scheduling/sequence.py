@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from semantic_actors.domain.grammar import Grammar
 from semantic_actors.domain.ids import CacheId, Principal, SequenceId, SessionId
 from semantic_actors.domain.request import Sampling
 from semantic_actors.engine.protocol import Feed, Load
@@ -43,9 +44,9 @@ class Sequence:
     `keep` leaves the cache for reuse at the end. `deaths` counts those at which it was running and
     since when it has drawn no token; with any it is a suspect. `follows` says for whose prefix it
     waits in the queue, and counts only as long as that one is prefilling. `looks_back` says that
-    the engine was told what penalties look at, `checked` that its cache was found to be its own.
-    The first `stored` of its tokens were found in the store; None: that is being looked up. While
-    it is `restoring` they are loaded, and it is not fed.
+    the engine was told what penalties and the grammar look at, `checked` that its cache was found
+    to be its own. The first `stored` of its tokens were found in the store; None: that is being
+    looked up. While it is `restoring` they are loaded, and it is not fed.
     """
 
     id: SequenceId
@@ -55,6 +56,7 @@ class Sequence:
     max_tokens: int
     stop_ids: frozenset[int]
     sampling: Sampling
+    grammar: Grammar | None = None
     keep: bool = True
     deaths: int = 0
     cache: CacheId | None = None
@@ -106,14 +108,14 @@ class Sequence:
         if self.planned < self.length:
             return Feed(self.cache, position, tokens)
         self.awaited += 1
-        history = None
-        if self.sampling.penalised and not self.looks_back:
-            self.looks_back = True
-            history = (
-                tuple(self.tokens[: self.prompt_tokens]),
-                tuple(self.tokens[self.prompt_tokens :]),
-            )
-        return Feed(self.cache, position, tokens, self.sampling, history)
+        told, self.looks_back = self.looks_back, True
+        if told or not (self.sampling.penalised or self.grammar):
+            return Feed(self.cache, position, tokens, self.sampling)
+        given = tuple(self.tokens[: self.prompt_tokens])
+        answer = tuple(self.tokens[self.prompt_tokens :])
+        history = (given, answer) if self.sampling.penalised else None
+        constraint = (self.grammar, answer) if self.grammar else None
+        return Feed(self.cache, position, tokens, self.sampling, history, constraint)
 
     def load(self, rows: tuple[Rows, ...], stop: int) -> Load:
         """Plan to have its tokens up to `stop` loaded."""

@@ -16,9 +16,11 @@ from typing import Protocol
 
 from semantic_actors.actors import Deferred
 from semantic_actors.domain.errors import Rejected, TurnFailed
+from semantic_actors.domain.grammar import Grammar
 from semantic_actors.domain.ids import SequenceId, TokenIds, TurnId
 from semantic_actors.domain.request import ChatMessage, Generation, ToolCall
 from semantic_actors.domain.stream import (
+    DrawnLogprob,
     Failed,
     Finished,
     FinishReason,
@@ -33,7 +35,7 @@ from semantic_actors.scheduling import (
     Generated,
     Refused,
     SequenceFailed,
-    SequenceFinish,
+    TokenLogprobs,
 )
 from semantic_actors.sessions.messages import (
     CancelTurn,
@@ -56,8 +58,12 @@ the whole engine down each time is given up before the supervisor gives up the s
 class Ports(Protocol):
     """What an answer has its session do."""
 
-    def decoder(self, generation: Generation) -> OutputDecoder:
-        """Make a decoder of the model's output."""
+    def decoder(self, generation: Generation, *, thinking: bool) -> OutputDecoder:
+        """Make a decoder of the model's output, which begins inside a thought or not."""
+        ...
+
+    def logprobs(self, logprobs: TokenLogprobs) -> DrawnLogprob:
+        """Say in bytes what the engine says in ids."""
         ...
 
     def submit(self, answer: "Answer") -> SequenceId:
@@ -94,7 +100,9 @@ class Answer:
         self.state: Callable[[TurnMessage], None] = self.rendering
         self._reply = reply
         self._ports = ports
-        self._decoder = ports.decoder(generation)
+        self._decoder: OutputDecoder | None = None
+        self.grammar: Grammar | None = None
+        self._logprobs: list[DrawnLogprob] = []
         self._prompt_tokens = 0
         self._cached: int | None = None
         self._miss: Miss | None = None
@@ -144,11 +152,8 @@ class Answer:
         match message:
             case Rendered() if self._reply.abandoned:
                 self._fail(TurnFailed("the client left"))
-            case Rendered(tokens=tokens, digest=digest, expected=expected):
-                self.conversation, self.expected = digest, expected
-                self.tokens = list(tokens)
-                self._prompt_tokens = len(tokens)
-                self._submit()
+            case Rendered():
+                self._rendered(message)
             case RenderFailed(error=error):
                 self._fail(error)
             case _:
@@ -183,9 +188,9 @@ class Answer:
     def generating(self, message: TurnMessage) -> None:
         """Tokens come."""
         match message:
-            case Generated(tokens=tokens, finish=finish):
+            case Generated():
                 self._failures = 0
-                self._extend(tokens, finish)
+                self._extend(message)
             case SequenceFailed() | SchedulerRestarted():
                 self._try_again()
             case _:
@@ -238,7 +243,18 @@ class Answer:
             self._ports.missed(self._miss)
         self.turn.put(Started(self.usage))
 
-    def _extend(self, tokens: TokenIds, finish: SequenceFinish | None) -> None:
+    def _rendered(self, message: Rendered) -> None:
+        self.conversation, self.expected = message.digest, message.expected
+        self.tokens = list(message.tokens)
+        self._prompt_tokens = len(message.tokens)
+        self.grammar = message.grammar
+        self._decoder = self._ports.decoder(self.generation, thinking=message.thinking)
+        self._submit()
+
+    def _extend(self, message: Generated) -> None:
+        assert self._decoder is not None, "nothing is generated before it is rendered"
+        tokens, finish = message.tokens, message.finish
+        self._logprobs += map(self._ports.logprobs, message.logprobs)
         for index, token in enumerate(tokens):
             self.tokens.append(token)
             last = finish == "stop" and index == len(tokens) - 1
@@ -260,13 +276,16 @@ class Answer:
             match piece:
                 case TextDelta(text=text):
                     self._text.append(text)
-                    self.turn.put(piece)
-                case ToolCalled(call=call):
-                    self.calls.append(call)
-                    self.turn.put(piece)
+                    self.turn.put(TextDelta(text, tuple(self._logprobs)))
+                    self._logprobs.clear()
                 case StopHit(stop=stop):
                     self._stop_hit = stop
                     return True
+                case ToolCalled(call=call):
+                    self.calls.append(call)
+                    self.turn.put(piece)
+                case _:
+                    self.turn.put(piece)
         return False
 
     def _stop_sequence_hit(self) -> None:

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from semantic_actors.actors import Message, Request
+from semantic_actors.domain.grammar import Grammar
 from semantic_actors.domain.ids import TokenIds, TurnId
 from semantic_actors.domain.request import Generation
 from semantic_actors.domain.usage import Miss
@@ -60,7 +61,8 @@ class SchedulerRestarted(Message, frozen=True):
 class Rendered(Message, frozen=True):
     """The prompt's token ids; `digest` is that of the conversation, empty for plain text.
 
-    `expected` says how much of it the session has had computed before.
+    `expected` says how much of it the session has had computed before, `thinking` that the answer
+    begins inside a thought that the prompt has opened, `grammar` what it may be made of.
     """
 
     control: ClassVar[bool] = True
@@ -68,6 +70,8 @@ class Rendered(Message, frozen=True):
     tokens: TokenIds
     digest: Digest = b""
     expected: Expectation = Expectation()
+    thinking: bool = False
+    grammar: Grammar | None = None
 
 
 class RenderFailed(Message, frozen=True):

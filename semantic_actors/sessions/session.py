@@ -25,6 +25,7 @@ from semantic_actors.actors import (
 from semantic_actors.domain.errors import Draining, Overloaded, SemanticActorsError, TurnFailed
 from semantic_actors.domain.ids import Principal, SequenceId, SessionId, TokenIds, TurnId
 from semantic_actors.domain.request import ChatPrompt, Generation, Prompt
+from semantic_actors.domain.stream import DrawnLogprob
 from semantic_actors.domain.usage import Miss
 from semantic_actors.persistence.messages import Recall, Remember, StoreMessage
 from semantic_actors.scheduling import (
@@ -33,6 +34,7 @@ from semantic_actors.scheduling import (
     Admitted,
     SchedulerMessage,
     Submit,
+    TokenLogprobs,
     new_sequence_id,
 )
 from semantic_actors.sessions.answer import Answer
@@ -147,9 +149,13 @@ class Session(Actor[SessionMessage]):
 
     # Ports of the answers
 
-    def decoder(self, generation: Generation) -> OutputDecoder:
+    def decoder(self, generation: Generation, *, thinking: bool) -> OutputDecoder:
         """Make a decoder of the model's output."""
-        return self._codec.decoder(generation.prompt, generation.stop)
+        return self._codec.decoder(generation, thinking=thinking)
+
+    def logprobs(self, logprobs: TokenLogprobs) -> DrawnLogprob:
+        """Say in bytes what the engine says in ids."""
+        return self._codec.logprobs(logprobs.chosen, logprobs.token, logprobs.top)
 
     def submit(self, answer: Answer) -> SequenceId:
         """Ask the scheduler to go on from the answer's tokens."""
@@ -167,6 +173,7 @@ class Session(Actor[SessionMessage]):
             reply_to=self.ref,
             resumed=answer.resumed,
             deaths=answer.deaths,
+            grammar=answer.grammar,
         )
         try:
             self._scheduler.tell(submission)
@@ -238,7 +245,7 @@ class Session(Actor[SessionMessage]):
 
     def _tokenize(
         self, prompt: Prompt, known: tuple[Path, ...]
-    ) -> tuple[TokenIds, Digest, Expectation]:
+    ) -> tuple[TokenIds, Digest, Expectation, bool]:
         """On the text thread: of the transcript it makes single look-ups only."""
         digest, replay = b"", dict[int, TokenIds]()
         if isinstance(prompt, ChatPrompt):
@@ -248,7 +255,8 @@ class Session(Actor[SessionMessage]):
         else:
             tokens = self._codec.encode_text(prompt.text)
         ids, answers = array("I", tokens), replay.values()
-        return tokens, digest, expect(ids, outline(prompt), known, answers, self._codec.decode)
+        expected = expect(ids, outline(prompt), known, answers, self._codec.decode)
+        return tokens, digest, expected, self._codec.opens_thought(tokens)
 
     def _cancel(self, turn: TurnId) -> None:
         with suppress(ActorStopped):

@@ -9,7 +9,14 @@ from collections import deque
 from collections.abc import Callable
 
 from semantic_actors.domain.ids import SessionId, TurnId
-from semantic_actors.domain.stream import Failed, Finished, TextDelta, TurnEvent
+from semantic_actors.domain.stream import (
+    ArgumentsDelta,
+    Failed,
+    Finished,
+    TextDelta,
+    ThinkingDelta,
+    TurnEvent,
+)
 
 
 class Turn:
@@ -31,9 +38,9 @@ class Turn:
         if self._ended:
             return
         self._ended = isinstance(event, Finished | Failed)
-        last = self._events[-1] if self._events else None
-        if isinstance(event, TextDelta) and isinstance(last, TextDelta):
-            self._events[-1] = TextDelta(last.text + event.text)
+        joined = _joined(self._events[-1], event) if self._events else None
+        if joined is not None:
+            self._events[-1] = joined
         else:
             self._events.append(event)
         self._ready.set()
@@ -54,3 +61,16 @@ class Turn:
             self._ready.clear()
             await self._ready.wait()
         return self._events.popleft()
+
+
+def _joined(last: TurnEvent, event: TurnEvent) -> TurnEvent | None:
+    """Make one delta of two that wait, if they are of one kind."""
+    match last, event:
+        case TextDelta(), TextDelta():
+            return TextDelta(last.text + event.text, last.logprobs + event.logprobs)
+        case ThinkingDelta(), ThinkingDelta():
+            return ThinkingDelta(last.text + event.text)
+        case ArgumentsDelta(), ArgumentsDelta():
+            return ArgumentsDelta(last.text + event.text)
+        case _:
+            return None

@@ -13,7 +13,7 @@ looked at the text and decided differently), the second gives the text as well.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +26,8 @@ from tokenizers import Tokenizer
 
 from semantic_actors.domain.errors import ModelLoadFailed
 from semantic_actors.domain.ids import TokenIds
-from semantic_actors.domain.request import ChatPrompt, Prompt
+from semantic_actors.domain.request import ChatPrompt, Generation
+from semantic_actors.domain.stream import DrawnLogprob, TokenLogprob
 from semantic_actors.text.detokenizer import Detokenizer
 from semantic_actors.text.marks import Guard
 from semantic_actors.text.output import OutputDecoder
@@ -39,6 +40,9 @@ _log = structlog.get_logger(__name__)
 
 _PROBE = "The  quick\n\n<brown> fox, 1234 jumps…\tover: \u00e9\u4e2d\U0001f98a"
 """Encoded at load by transformers and by us: a tokenizer with steps in Python would differ."""
+
+_OPENING_TOKENS = 64
+"""Tokens in which a template opens an answer; what is opened before is not the answer's."""
 
 _NOTHING: Mapping[int, TokenIds] = MappingProxyType({})
 
@@ -55,6 +59,7 @@ class Codec:
         self.eos_ids = eos_ids
         self._vocabulary = Vocabulary(_backend(wrapper))
         self.vocabulary = self._vocabulary.size
+        self._wrapper = wrapper
         self._template = ChatTemplate(wrapper)
         self._notation: Notation | None = None
         if wrapper.has_tool_calling:
@@ -110,8 +115,30 @@ class Codec:
         """Return the text of tokens, control tokens spelled out: for people, who compare."""
         return str(self._vocabulary.tokenizer.decode(list(tokens), skip_special_tokens=False))
 
-    def decoder(self, prompt: Prompt, stop: tuple[str, ...]) -> OutputDecoder:
-        """Return a decoder for one answer to `prompt`; calls are looked for if it offers tools."""
+    def logprobs(self, chosen: float, token: int, top: Iterable[tuple[int, float]]) -> DrawnLogprob:
+        """Spell tokens and their log-probabilities in bytes."""
+        spelled = self._vocabulary.spelled
+        likeliest = tuple(TokenLogprob(spelled(one), value) for one, value in top)
+        return DrawnLogprob(TokenLogprob(spelled(token), chosen), likeliest)
+
+    def opens_thought(self, tokens: TokenIds) -> bool:
+        """Tell whether a prompt ends inside a thought, so that the answer begins there."""
+        wrapper, end = self._wrapper, tokens[-_OPENING_TOKENS:]
+        if not wrapper.has_thinking:
+            return False
+        return bool(wrapper.rfind_think_start(end) > wrapper.rfind_think_end(end))
+
+    def decoder(
+        self,
+        generation: Generation,
+        *,
+        thinking: bool = False,  # noqa: ARG002
+    ) -> OutputDecoder:
+        """Return a decoder for one answer, which begins inside a thought or not.
+
+        Calls are looked for if tools are offered.
+        """
+        prompt, stop = generation.prompt, generation.stop
         splitter = None
         if self._notation is not None and isinstance(prompt, ChatPrompt) and prompt.tools:
             splitter = ToolCallSplitter(self._notation, tool_dicts(prompt.tools, as_it_is))

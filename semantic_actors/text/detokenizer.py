@@ -24,7 +24,8 @@ def _byte_alphabet() -> dict[str, int]:
     return table | {chr(256 + place): byte for place, byte in enumerate(hidden)}
 
 
-_ALPHABET = _byte_alphabet()
+ALPHABET = _byte_alphabet()
+"""What each character of a byte-level vocabulary stands for."""
 
 
 class Detokenizer:
@@ -75,6 +76,6 @@ class Detokenizer:
         """
         if not self._byte_level:
             return _BYTE.fullmatch(piece) is not None
-        known = all(char in _ALPHABET for char in piece)
-        self._utf8.decode(bytes(_ALPHABET[char] for char in piece) if known else piece.encode())
+        known = all(char in ALPHABET for char in piece)
+        self._utf8.decode(bytes(ALPHABET[char] for char in piece) if known else piece.encode())
         return self._utf8.getstate()[0] != b""

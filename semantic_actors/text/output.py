@@ -9,7 +9,13 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from semantic_actors.domain.request import ToolCall
-from semantic_actors.domain.stream import TextDelta, ToolCalled
+from semantic_actors.domain.stream import (
+    ArgumentsDelta,
+    CallStarted,
+    TextDelta,
+    ThinkingDelta,
+    ToolCalled,
+)
 from semantic_actors.text.detokenizer import Detokenizer
 from semantic_actors.text.stops import StopMatcher
 from semantic_actors.text.tool_calls import ToolCallSplitter
@@ -21,7 +27,7 @@ class StopHit(msgspec.Struct, frozen=True):
     stop: str
 
 
-Piece = TextDelta | ToolCalled | StopHit
+Piece = TextDelta | ThinkingDelta | CallStarted | ArgumentsDelta | ToolCalled | StopHit
 
 
 class OutputDecoder:

@@ -28,16 +28,31 @@ _MALFORMED = (
 """What parsers of a foreign notation raise on text that is not in it."""
 
 
+class Spelling(msgspec.Struct, frozen=True):
+    """How the model's template writes a call whose arguments stand there as JSON.
+
+    A call is `opening`, its name, `between`, the JSON object, `closing`; another one follows behind
+    `separator`. `opening` begins with the notation's start. Control tokens are spelled out.
+    """
+
+    opening: str
+    between: str
+    closing: str
+    separator: str
+
+
 class Notation(msgspec.Struct, frozen=True):
     """How a model writes calls: `start`, a body that `parse` reads, `end`.
 
     `parse(body, tools)` returns one dict or several, each with `name` and `arguments`. An empty
-    `end` means that calls go on to the end of the answer.
+    `end` means that calls go on to the end of the answer. Without a `spelling` a call can only be
+    read once it is complete.
     """
 
     start: str
     end: str
     parse: Callable[[str, list[dict[str, Any]]], Any]
+    spelling: Spelling | None = None
 
 
 def mint_call_id() -> str:

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from semantic_actors.domain.errors import InvalidRequest
 from semantic_actors.domain.ids import TokenIds
+from semantic_actors.text.detokenizer import ALPHABET
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
@@ -90,6 +91,17 @@ class Vocabulary:
                 ids += piece
                 done = slot + 1
         return (*ids, *encoded[done:])
+
+    def spelled(self, token: int) -> bytes:
+        """Return the bytes that a token stands for; none if there is no such token."""
+        piece = self.tokenizer.id_to_token(token) or ""
+        if token in self.controls:
+            return piece.encode()
+        if self.byte_level and all(char in ALPHABET for char in piece):
+            return bytes(ALPHABET[char] for char in piece)
+        if _BYTE.fullmatch(piece):
+            return bytes([int(piece[3:5], 16)])
+        return piece.replace("▁", " ").encode()
 
     def encode_text(self, text: str) -> TokenIds:
         """Encode `text` as plain text, with the BOS token if the tokenizer adds one."""

@@ -207,7 +207,7 @@ def test_what_is_not_a_number_is_no_token(asked: Sampling, dtype: mx.Dtype) -> N
     found = draw(mx.array(logits).astype(dtype), [Row(asked, 0), logprobs, logprobs, Row(asked, 0)])
 
     assert found.read() == [NOT_A_NUMBER, 0, NOT_A_NUMBER, NOT_A_NUMBER]
-    assert found.logprobs(1) == TokenLogprobs(0.0, ((0, 0.0), (1, -63.0)))
+    assert found.logprobs(1) == TokenLogprobs(0, 0.0, ((0, 0.0), (1, -63.0)))
 
 
 def test_a_token_of_no_weight_is_never_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar, cast
 
 from semantic_actors.actors import ChildSpec, OwnThread, Supervisor
 from semantic_actors.domain.ids import LOCAL, SessionId, TokenIds
-from semantic_actors.domain.request import ChatMessage, ChatPrompt, Generation, Prompt
+from semantic_actors.domain.request import ChatMessage, ChatPrompt, Generation
 from semantic_actors.domain.stream import Failed, Finished, Started, TextDelta
 from semantic_actors.engine import FakeBackend, InlineEngine, Plan
 from semantic_actors.scheduling import BatchLimits, Board, Scheduler
@@ -48,10 +48,13 @@ class LetterCodec:
         """Letters, and a bar for all structure."""
         return "".join(chr(token) if token >= 10 else "|" for token in tokens)
 
-    def decoder(self, prompt: Prompt, stop: tuple[str, ...]) -> OutputDecoder:
+    def opens_thought(self, tokens: TokenIds) -> bool:  # noqa: ARG002
+        """Never: letters do not think."""
+        return False
+
+    def decoder(self, generation: Generation, *, thinking: bool) -> OutputDecoder:  # noqa: ARG002
         """Letters, up to a stop string of one letter."""
-        del prompt
-        return cast("OutputDecoder", LetterDecoder(stop))
+        return cast("OutputDecoder", LetterDecoder(generation.stop))
 
 
 class LetterDecoder:

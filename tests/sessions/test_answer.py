@@ -8,9 +8,16 @@ from semantic_actors.actors import Deferred
 from semantic_actors.domain.errors import Draining, InvalidRequest, Overloaded, TurnFailed
 from semantic_actors.domain.ids import SequenceId, SessionId, TurnId
 from semantic_actors.domain.request import Generation, TextPrompt
-from semantic_actors.domain.stream import Failed, Started
+from semantic_actors.domain.stream import DrawnLogprob, Failed, Started, TextDelta, TokenLogprob
 from semantic_actors.domain.usage import Miss
-from semantic_actors.scheduling import Accepted, Admitted, Generated, Refused, SequenceFailed
+from semantic_actors.scheduling import (
+    Accepted,
+    Admitted,
+    Generated,
+    Refused,
+    SequenceFailed,
+    TokenLogprobs,
+)
 from semantic_actors.sessions import Turn
 from semantic_actors.sessions.answer import ATTEMPTS, Answer, Ports
 from semantic_actors.sessions.messages import (
@@ -55,9 +62,18 @@ class Recorder:
         self.misses: list[Miss] = []
         self.refusal: Exception | None = None
 
-    def decoder(self, generation: Generation) -> OutputDecoder:
+    def decoder(
+        self,
+        generation: Generation,
+        *,
+        thinking: bool,  # noqa: ARG002
+    ) -> OutputDecoder:
         """Decode letters."""
         return cast("OutputDecoder", LetterDecoder(generation.stop))
+
+    def logprobs(self, logprobs: TokenLogprobs) -> DrawnLogprob:
+        """Spell the drawn token."""
+        return DrawnLogprob(TokenLogprob(chr(logprobs.token).encode(), logprobs.chosen))
 
     def submit(self, answer: Answer) -> SequenceId:
         """Number the submissions."""
@@ -245,3 +261,18 @@ def test_only_a_whole_answer_is_remembered() -> None:
         stage.answer.state(MESSAGES["finished"])
 
     assert (whole.ports.remembered, cut.ports.remembered) == (["c"], [])
+
+
+@pytest.mark.asyncio
+async def test_log_probabilities_go_with_the_text_they_are_of() -> None:
+    """Each token's in the delta that its text is in."""
+    stage = Stage("generating")
+    drawn = (TokenLogprobs(99, -0.5), TokenLogprobs(100, -1.0))
+
+    stage.answer.state(Generated(NOW, (99, 100), "length", drawn))
+    deltas = [event async for event in stage.turn if isinstance(event, TextDelta)]
+
+    assert [found.drawn for delta in deltas for found in delta.logprobs] == [
+        TokenLogprob(b"c", -0.5),
+        TokenLogprob(b"d", -1.0),
+    ]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from semantic_actors.domain.request import ChatMessage, ChatPrompt, TextPrompt, ToolSpec
+from semantic_actors.domain.request import ChatMessage, ChatPrompt, Generation, TextPrompt, ToolSpec
 from semantic_actors.domain.stream import TextDelta, ToolCalled
 from semantic_actors.text import Codec, OutputDecoder, Piece, StopHit
 from tests.text import zoo
@@ -33,7 +33,7 @@ def chatml(codec: Callable[[str], Codec]) -> Codec:
 
 def test_special_tokens_are_hidden_and_others_shown(chatml: Codec) -> None:
     """Markers of the model's own, such as `<think>`, are text; control tokens never are."""
-    decoder = chatml.decoder(ASKED, ())
+    decoder = chatml.decoder(Generation(ASKED))
 
     assert (
         _text(_answer(decoder, _ids("<|im_start|><think>a</think>b<s><|im_end|>")))
@@ -43,7 +43,7 @@ def test_special_tokens_are_hidden_and_others_shown(chatml: Codec) -> None:
 
 def test_an_offered_tool_is_called(chatml: Codec) -> None:
     """Text comes before the call that follows it, and the call is no text."""
-    pieces = _answer(chatml.decoder(ASKED, ()), _ids(f"Look: {CALL}<|im_end|>"))
+    pieces = _answer(chatml.decoder(Generation(ASKED)), _ids(f"Look: {CALL}<|im_end|>"))
 
     assert _text(pieces) == "Look: "
     match pieces[-1]:
@@ -56,7 +56,7 @@ def test_an_offered_tool_is_called(chatml: Codec) -> None:
 def test_without_tools_a_call_is_text(chatml: Codec) -> None:
     """Nobody who offered no tool is surprised by a call."""
     for prompt in (TextPrompt("hi"), ChatPrompt(ASKED.messages)):
-        assert _text(_answer(chatml.decoder(prompt, ()), _ids(CALL))) == CALL
+        assert _text(_answer(chatml.decoder(Generation(prompt)), _ids(CALL))) == CALL
 
 
 def test_special_markers_reach_the_parser(speak: Callable[..., object]) -> None:
@@ -65,8 +65,8 @@ def test_special_markers_reach_the_parser(speak: Callable[..., object]) -> None:
     codec = Codec.load(str(speak(template, "</s>")))
     call = '[TOOL_CALLS]look[ARGS]{"at": 1}</s>'
 
-    called = _answer(codec.decoder(ASKED, ()), _ids(call))
-    hidden = _answer(codec.decoder(TextPrompt("hi"), ()), _ids(call))
+    called = _answer(codec.decoder(Generation(ASKED)), _ids(call))
+    hidden = _answer(codec.decoder(Generation(TextPrompt("hi"))), _ids(call))
 
     assert [isinstance(piece, ToolCalled) for piece in called] == [True]
     assert _text(hidden) == 'look[ARGS]{"at": 1}'
@@ -77,7 +77,7 @@ def test_an_unfinished_character_comes_before_the_marker_behind_it(
 ) -> None:
     """A special marker that is shown ends what was held, in order."""
     template = zoo.MISTRAL + "{%- if tools and false %}[TOOL_CALLS]{%- endif %}"
-    decoder = Codec.load(str(speak(template, "</s>"))).decoder(ASKED, ())
+    decoder = Codec.load(str(speak(template, "</s>"))).decoder(Generation(ASKED))
 
     pieces = _answer(decoder, [*_ids("\U0001f98a")[:-1], *_ids("[TOOL_CALLS]\u00e9")])
 
@@ -86,7 +86,9 @@ def test_an_unfinished_character_comes_before_the_marker_behind_it(
 
 def test_nothing_comes_after_a_stop_string(chatml: Codec) -> None:
     """Text before the stop string is shown, then the hit, then nothing, calls included."""
-    pieces = _answer(chatml.decoder(ASKED, ("over",)), _ids(f"jumps over the{CALL}"))
+    pieces = _answer(
+        chatml.decoder(Generation(ASKED, stop=("over",))), _ids(f"jumps over the{CALL}")
+    )
 
     assert _text(pieces) == "jumps "
     assert StopHit("over") == pieces[-1]
@@ -94,14 +96,14 @@ def test_nothing_comes_after_a_stop_string(chatml: Codec) -> None:
 
 def test_stop_strings_are_not_looked_for_in_calls(chatml: Codec) -> None:
     """A stop string that a call contains does not break the call."""
-    pieces = _answer(chatml.decoder(ASKED, ("}", "look")), _ids(CALL))
+    pieces = _answer(chatml.decoder(Generation(ASKED, stop=("}", "look"))), _ids(CALL))
 
     assert [isinstance(piece, ToolCalled) for piece in pieces] == [True]
 
 
 def test_what_was_held_for_a_stop_string_comes_at_the_end(chatml: Codec) -> None:
     """The beginning of a stop string that never came is text."""
-    decoder = chatml.decoder(TextPrompt(""), ("words and",))
+    decoder = chatml.decoder(Generation(TextPrompt(""), stop=("words and",)))
 
     assert _text(_answer(decoder, _ids("more words"))) == "more words"
     assert decoder.close() == ()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from semantic_actors.domain.request import ChatMessage, ChatPrompt, ToolCall, ToolSpec
+from semantic_actors.domain.request import ChatMessage, ChatPrompt, Generation, ToolCall, ToolSpec
 from semantic_actors.domain.stream import ToolCalled
 from semantic_actors.engine import pocket_path
 from semantic_actors.text import Codec
@@ -29,7 +29,7 @@ def test_a_call_of_the_pocket_model_survives_the_journey(codec: Codec) -> None:
     drawn = _draw(
         codec, '<tool_call>{"name": "get_weather", "arguments": {"city": "Paris"}}</tool_call>'
     )
-    decoder = codec.decoder(prompt, ())
+    decoder = codec.decoder(Generation(prompt))
 
     (called,) = [piece for token in drawn for piece in decoder.push(token)]
     assert isinstance(called, ToolCalled)
