@@ -6,8 +6,9 @@ whoever serves a real model, is what `EngineThread` loads.
 """
 
 from semantic_actors.engine import blas
-from semantic_actors.engine.fake import FakeBackend, InlineEngine, hashed_token
+from semantic_actors.engine.fake import FakeBackend, hashed_token
 from semantic_actors.engine.faults import BrokenLaw
+from semantic_actors.engine.inline import InlineEngine
 from semantic_actors.engine.pocket import pocket_path
 from semantic_actors.engine.protocol import (
     Backend,

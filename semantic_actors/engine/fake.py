@@ -1,30 +1,27 @@
-"""A backend and an engine that need neither mlx nor a thread, held to the same law.
+"""A backend that needs no mlx, held to the same law.
 
 The next token is a hash of the whole prefix, the same in every process, so a test that recomputes
-it knows what a correct scheduler must have fed. `InlineEngine` runs any backend on the event loop
-itself, on a virtual-time loop too.
+it knows what a correct scheduler must have fed; where a grammar forbids it, it is the next one that
+is allowed.
 """
 
-import asyncio
 import hashlib
 import struct
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
+from math import inf, log
 
 import msgspec
 
+from semantic_actors.domain.grammar import GrammarFailed
 from semantic_actors.domain.ids import CacheId, TokenIds
-from semantic_actors.domain.request import Sampling
+from semantic_actors.domain.request import GREEDY, Sampling
 from semantic_actors.engine import laws
 from semantic_actors.engine.faults import describe
+from semantic_actors.engine.guided import Guided
 from semantic_actors.engine.protocol import (
-    Backend,
     Collect,
     CollectLast,
-    Deliver,
-    EngineDied,
     Export,
     Fed,
     Feed,
@@ -35,6 +32,7 @@ from semantic_actors.engine.protocol import (
     Plan,
     Start,
     StepOutput,
+    TokenLogprobs,
     nothing,
 )
 from semantic_actors.kv.layout import Layout, Part
@@ -50,6 +48,26 @@ def hashed_token(tokens: TokenIds, vocabulary: int, sampling: Sampling) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") % vocabulary
 
 
+def allowed_token(mask: bytes | None, token: int) -> int:
+    """Find the first token that a mask allows from `token` on, around the vocabulary's end."""
+    if mask is None:
+        return token
+    allowed = int.from_bytes(mask, "little")
+    after = allowed >> token << token or allowed
+    return (after & -after).bit_length() - 1
+
+
+def fake_logprobs(favourite: int, token: int, vocabulary: int, wanted: int) -> TokenLogprobs:
+    """Halve the probability with each token from the likeliest on, around the vocabulary's end."""
+
+    def logprob(place: int) -> float:
+        return -(place + 1) * log(2)
+
+    chosen = logprob((token - favourite) % vocabulary)
+    top = [((favourite + place) % vocabulary, logprob(place)) for place in range(wanted)]
+    return TokenLogprobs(token, chosen, tuple(top))
+
+
 @dataclass(slots=True)
 class _Held:
     """A cache is the tokens it was fed."""
@@ -58,7 +76,8 @@ class _Held:
     cut_limit: float
     frozen: int = 0
     drawn: int | None = None
-    lost: str = ""
+    guided: Guided | None = None
+    lost: FeedFailed | None = None
 
     @property
     def awaits(self) -> bool:
@@ -166,15 +185,32 @@ class FakeBackend:
         held = self._held[feed.cache]
         held.tokens += feed.tokens or (held.drawn or 0,)
         held.drawn = None
+        logprobs = None
         if feed.sampling is not None and not held.lost:
             try:
-                held.drawn = self._next(held.tokens, feed.sampling)
+                logprobs = self._draw(held, feed, feed.sampling)
             except Exception as error:  # noqa: BLE001 (whatever a script raises is its failure)
-                held.lost = describe(error)
-                held.drawn = 0  # the plan after this one may count on it
+                refused = isinstance(error, GrammarFailed)
+                reason = str(error) if refused else describe(error)
+                held.lost = FeedFailed(feed.cache, reason, permanent=refused)
         if held.lost:
-            return FeedFailed(feed.cache, held.lost)
-        return Fed(feed.cache, self._size(held), held.floor, held.drawn, frozen=held.frozen)
+            held.drawn = None if feed.sampling is None else 0  # the next plan may count on it
+            return held.lost
+        size_bytes = self._size(held)
+        return Fed(feed.cache, size_bytes, held.floor, held.drawn, logprobs, held.frozen)
+
+    def _draw(self, held: _Held, feed: Feed, sampling: Sampling) -> TokenLogprobs | None:
+        if feed.constraint is not None:
+            held.guided = Guided(*feed.constraint, self.info.vocabulary)
+        token = self._next(held.tokens, sampling)
+        if held.guided is not None:
+            token = allowed_token(held.guided.mask(), token)
+            held.guided.drew(lambda: token)
+        held.drawn = token
+        if sampling.logprobs is None:
+            return None
+        favourite = self._next(held.tokens, GREEDY)
+        return fake_logprobs(favourite, token, self.info.vocabulary, sampling.logprobs)
 
     def _size(self, held: _Held) -> int:
         return self.info.footprint.size_bytes(held.length - held.frozen)
@@ -183,81 +219,3 @@ class FakeBackend:
         if self._think is not None:
             return self._think(tokens)
         return hashed_token(tokens, self.info.vocabulary, sampling)
-
-
-class InlineEngine:
-    """Implements `Engine` on the running loop: one step at a time, in order.
-
-    An output is delivered `delay_s` plus its own `seconds` after its step began, in loop time.
-    `before` is called with each plan; what it raises kills the engine, as a step of the real one
-    would, until the next `attach`.
-    """
-
-    def __init__(
-        self,
-        backend: Backend,
-        *,
-        delay_s: float = 0.0,
-        before: Callable[[Plan], None] | None = None,
-    ) -> None:
-        self.backend = backend
-        self._delay_s = delay_s
-        self._before = before
-        self._plans: deque[Plan] = deque()
-        self._deliver: Deliver | None = None
-        self._pending: asyncio.Handle | None = None
-
-    @property
-    def info(self) -> ModelInfo:
-        """The backend's model."""
-        return self.backend.info
-
-    def attach(self, deliver: Deliver) -> None:
-        """Begin a new epoch: all caches are dropped, outputs of earlier epochs never arrive."""
-        self.stop()
-        self.backend.reset()
-        self._deliver = deliver
-
-    def submit(self, plan: Plan) -> None:
-        """Queue one step; its output, or `EngineDied`, is delivered later."""
-        if self._deliver is None:
-            return
-        self._plans.append(plan)
-        if self._pending is None:
-            self._pending = asyncio.get_running_loop().call_soon(self._step)
-
-    def stop(self) -> None:
-        """Forget what is under way; nothing is delivered any more."""
-        self._deliver = None
-        self._plans.clear()
-        if self._pending is not None:
-            self._pending.cancel()
-            self._pending = None
-
-    def _step(self) -> None:
-        plan = self._plans.popleft()
-        try:
-            if self._before is not None:
-                self._before(plan)
-            output = self.backend.launch(plan)()
-        except Exception as error:  # noqa: BLE001 (it stands for the thread's end)
-            self._die(describe(error))
-            return
-        delay_s = self._delay_s + output.seconds
-        loop = asyncio.get_running_loop()
-        if delay_s > 0:
-            self._pending = loop.call_later(delay_s, self._done, output)
-        else:
-            self._done(output)
-
-    def _done(self, output: StepOutput) -> None:
-        loop = asyncio.get_running_loop()
-        self._pending = loop.call_soon(self._step) if self._plans else None
-        if self._deliver is not None:
-            self._deliver(output)
-
-    def _die(self, reason: str) -> None:
-        deliver, self._deliver, self._pending = self._deliver, None, None
-        self._plans.clear()
-        if deliver is not None:
-            deliver(EngineDied(reason))

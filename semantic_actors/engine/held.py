@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 
 import mlx.core as mx
 
+from semantic_actors.domain.grammar import GrammarFailed
 from semantic_actors.engine import caches, sampling
 from semantic_actors.engine.forward import Past
+from semantic_actors.engine.guided import Guided
 
 
 @dataclass(slots=True)
@@ -19,13 +21,19 @@ class Awaited:
 
 @dataclass(slots=True)
 class Held:
-    """A cache by its id. `cut_limit` as in `caches`; `lost` says why it is of no use any more."""
+    """A cache by its id. `cut_limit` as in `caches`.
+
+    Why it is of no use any more is known of a step that was collected, `lost`, or while one is
+    being launched, `refused`: then its grammar cannot go on, and what was launched before counts.
+    """
 
     past: Past
     cut_limit: float
     drawn: Awaited | None = None
     history: sampling.History | None = None
+    guided: Guided | None = None
     lost: str = ""
+    refused: str = ""
     _gauges: list[caches.Layer] = field(default_factory=list)
     _gauged: list[caches.Layer] = field(default_factory=list)
     _rooms: list[int] = field(default_factory=list)
@@ -45,6 +53,16 @@ class Held:
     def floor(self) -> int:
         """Shortest prefix it can be cut back to."""
         return 0 if self.length < self.cut_limit else self.length
+
+    def mask(self) -> bytes | None:
+        """Say which tokens may be drawn next, as `Guided.mask`; a guide that fails is let go."""
+        if self.guided is None:
+            return None
+        try:
+            return self.guided.mask()
+        except GrammarFailed as error:
+            self.guided, self.refused = None, str(error)
+            return None
 
     def size_bytes(self) -> int:
         """Bytes the arrays of its tail occupy; measured again only when one has grown."""

@@ -6,8 +6,12 @@ that are not known yet, so that the device never waits for Python. A GPU takes a
 on a CPU mlx holds back all but a few operations, so that a launch takes nearly as long as the step:
 there the step before is collected as soon as the next one has begun.
 
-A token whose logits are not numbers fails alone. What a kernel or a module raises ends the thread:
-the arrays of the whole step are lost with it, and the epoch after it finds out who it was.
+A row whose grammar must know the token drawn last is drawn when the step before is collected, while
+the device is busy with the forward already.
+
+A token whose logits are not numbers fails alone, as does a row whose grammar cannot go on. What a
+kernel or a module raises ends the thread: the arrays of the whole step are lost with it, and the
+epoch after it finds out who it was.
 """
 
 import time
@@ -22,6 +26,7 @@ import mlx.core as mx
 from semantic_actors.domain.ids import CacheId
 from semantic_actors.engine import blas, caches, laws, loading, measure, sampling, transfer
 from semantic_actors.engine.forward import Batched, Past
+from semantic_actors.engine.guided import Guided
 from semantic_actors.engine.held import Awaited, Held, next_ids
 from semantic_actors.engine.protocol import (
     Collect,
@@ -50,7 +55,10 @@ a millisecond of waking up."""
 
 @dataclass(slots=True)
 class _Launched:
-    """A feed whose graph is set going: the cache after it, and which draw of the step is its."""
+    """A feed whose graph is set going: the cache after it, and which draw of the step is its.
+
+    `refused` says why its grammar cannot go on, if it cannot.
+    """
 
     cache: CacheId
     held: Held
@@ -58,6 +66,7 @@ class _Launched:
     floor: int
     draw: int | None
     frozen: int
+    refused: str
 
 
 @dataclass(slots=True)
@@ -131,8 +140,7 @@ class MlxBackend:
         step, arrays = self._feed(plan, began, collect_last)
         step.loaded, step.exported = loaded, exported
         if self._fills_slowly:
-            mx.async_eval(self._held[plan.feeds[0].cache].past.arrays(EARLY_LAYERS))  # type: ignore[no-untyped-call]
-            collect_last()
+            self._begin(plan.feeds[0], collect_last)
         mx.async_eval(arrays, step.mark)  # type: ignore[no-untyped-call]
         return partial(self._collect, step)
 
@@ -202,7 +210,7 @@ class MlxBackend:
         self._threads.use(self._threads.most if deep else self._threads_for(ids.size))
         picked = [i for i, feed in enumerate(order) if feed.sampling is not None]
         logits = self._forward([pasts[place] for place in places], ids, picked, collect_last)
-        drawn = self._draw(logits, [order[i] for i in picked]) if picked else None
+        drawn = self._draw(logits, [order[i] for i in picked], collect_last) if picked else None
         draws = {order[i].cache: row for row, i in enumerate(picked)}
         launched = [self._launched(feed, drawn, draws.get(feed.cache)) for feed in plan.feeds]
         evaluated = [] if drawn is None else [*drawn.arrays]
@@ -212,14 +220,28 @@ class MlxBackend:
         mark = _mark(next(array for array in reversed(evaluated) if array.size))
         return _Step(plan.step, launched, drawn, mark, began), evaluated
 
-    def _draw(self, logits: mx.array, feeds: Sequence[Feed]) -> sampling.Drawn:
+    def _begin(self, feed: Feed, collect_last: CollectLast, logits: mx.array | None = None) -> None:
+        """Have the device begin with a step, with all of it if it can, and collect the last."""
+        early = self._held[feed.cache].past.arrays(EARLY_LAYERS) if self._fills_slowly else logits
+        mx.async_eval(early)  # type: ignore[no-untyped-call]
+        collect_last()
+
+    def _draw(
+        self, logits: mx.array, feeds: Sequence[Feed], collect_last: CollectLast
+    ) -> sampling.Drawn:
+        for feed in feeds:
+            held = self._held[feed.cache]
+            if feed.history is not None:
+                held.history = sampling.History(*feed.history, self._info.vocabulary)
+            if feed.constraint is not None:
+                held.guided = Guided(*feed.constraint, self._info.vocabulary)
+        if any(self._held[feed.cache].guided for feed in feeds):
+            self._begin(feeds[0], collect_last, logits)
         rows = []
         for feed in feeds:
             held = self._held[feed.cache]
             assert feed.sampling is not None
-            if feed.history is not None:
-                held.history = sampling.History(*feed.history, self._info.vocabulary)
-            rows.append(sampling.Row(feed.sampling, held.length, held.history))
+            rows.append(sampling.Row(feed.sampling, held.length, held.history, held.mask()))
         return sampling.draw(logits, rows)
 
     def _launched(self, feed: Feed, drawn: sampling.Drawn | None, draw: int | None) -> _Launched:
@@ -229,9 +251,13 @@ class MlxBackend:
             held.drawn = Awaited(drawn.tokens, draw)
             if held.history is not None:
                 held.history.add(drawn.tokens[draw])
+            if held.guided is not None:
+                held.guided.drew(partial(drawn.token, draw))
         most = self._info.footprint.size_bytes(held.past.tail)  # what a group pads is not its own
         size_bytes = min(held.size_bytes(), most) if held.past.group else held.size_bytes()
-        return _Launched(feed.cache, held, size_bytes, held.floor, draw, held.past.before)
+        return _Launched(
+            feed.cache, held, size_bytes, held.floor, draw, held.past.before, held.refused
+        )
 
     def _collect(self, step: _Step) -> StepOutput:
         mx.eval(step.mark)
@@ -246,6 +272,8 @@ class MlxBackend:
     ) -> Fed | FeedFailed:
         if one.held.lost:
             return FeedFailed(one.cache, one.held.lost)
+        if one.refused:
+            return FeedFailed(one.cache, one.refused, permanent=True)
         if one.draw is None or drawn is None:
             return Fed(one.cache, one.size_bytes, one.floor, frozen=one.frozen)
         token = tokens[one.draw]

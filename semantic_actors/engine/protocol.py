@@ -64,7 +64,9 @@ class Feed(msgspec.Struct, frozen=True):
     yet. With `sampling`, draw the token that follows from the logits of the last one fed; without,
     the feed is a prefill chunk that is not the last. `history` comes with the first draw of a
     sequence whose sampling looks back: the tokens it was given, and its answer so far. `constraint`
-    comes with the first draw of one whose answer has a grammar: that, and its answer so far.
+    comes with the first draw of one whose answer has a grammar: that, and its answer so far. From
+    then on every token that this cache draws is one that the grammar allows, and takes it further.
+    A cache started from this one is bound by neither.
     """
 
     cache: CacheId
@@ -145,11 +147,13 @@ class Fed(msgspec.Struct, frozen=True):
 class FeedFailed(msgspec.Struct, frozen=True):
     """The feed came to nothing and its cache is lost; `reason` is for the log.
 
-    Whatever else is fed to it fails, too, until it is dropped.
+    Whatever else is fed to it fails, too, until it is dropped. A `permanent` failure is one of the
+    answer itself, whose grammar cannot go on: it would fail on any other cache, too.
     """
 
     cache: CacheId
     reason: str
+    permanent: bool = False
 
 
 class StepOutput(msgspec.Struct, frozen=True):

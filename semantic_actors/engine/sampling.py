@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import mlx.core as mx
+import numpy as np
 
 from semantic_actors.domain.limits import MAX_LOGPROBS
 from semantic_actors.domain.request import Sampling
@@ -24,6 +25,11 @@ from semantic_actors.engine.protocol import TokenLogprobs
 
 NOT_A_NUMBER: Final = -1
 """Drawn where the logits are not finite numbers; no token has this id."""
+
+_BITS: Final = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+_BANS: Final = np.where(_BITS == 1, np.float32(0), -np.float32(np.inf))
+"""What to add to the logits of eight tokens, by the byte that says which of them may be drawn. A
+quarter of the time that shifting bits takes."""
 
 _COLD: Final = 1e-5
 """Below it the division by the temperature overflows, and the answer is greedy anyway."""
@@ -48,11 +54,15 @@ class History:
 
 @dataclass(slots=True)
 class Row:
-    """How to draw from one row. `position` is of the token drawn; no history penalises nothing."""
+    """How to draw from one row. `position` is of the token drawn; no history penalises nothing.
+
+    `mask` as of a `Guide`, in as many words as the vocabulary has; None: any token may be drawn.
+    """
 
     sampling: Sampling
     position: int
     history: History | None = None
+    mask: bytes | None = None
 
 
 class Drawn:
@@ -79,6 +89,10 @@ class Drawn:
             self._drawn = list(self.tokens.tolist())  # type: ignore[arg-type]
         return self._drawn
 
+    def token(self, row: int) -> int:
+        """Return that of a row."""
+        return self.read()[row]
+
     def logprobs(self, row: int) -> TokenLogprobs | None:
         """Return what the row asked for, if it did."""
         wanted = self._wanted[row]
@@ -97,6 +111,7 @@ class _Way(NamedTuple):
     biased: bool
     penalised: bool
     greedy: bool
+    masked: bool
     top_p: bool = False
     min_p: bool = False
     top_k: int = 0
@@ -121,14 +136,15 @@ def draw(logits: mx.array, rows: Sequence[Row]) -> Drawn:
 
 def _way(row: Row, vocabulary: int) -> _Way:
     sampling = row.sampling
-    biased = bool(sampling.logit_bias)
+    biased, masked = bool(sampling.logit_bias), row.mask is not None
     penalised = row.history is not None and sampling.penalised
     if sampling.temperature < _COLD:
-        return _Way(biased, penalised, greedy=True)
+        return _Way(biased, penalised, greedy=True, masked=masked)
     return _Way(
         biased,
         penalised,
         greedy=False,
+        masked=masked,
         top_p=sampling.top_p < 1.0,
         min_p=sampling.min_p > 0.0,
         top_k=sampling.top_k if sampling.top_k < vocabulary else 0,
@@ -136,6 +152,11 @@ def _way(row: Row, vocabulary: int) -> _Way:
 
 
 def _drawn(logits: mx.array, rows: Sequence[Row], way: _Way) -> mx.array:
+    if way.masked:
+        logits = _masked(logits, rows)
+        tokens = _drawn(logits, rows, way._replace(masked=False))
+        possible = mx.isfinite(mx.max(logits, axis=-1))  # a model may rule out what is left
+        return mx.where(possible, tokens.astype(mx.int32), NOT_A_NUMBER)
     if way.biased:
         logits = _biased(logits.astype(mx.float32), rows)
     if way.penalised:
@@ -145,6 +166,13 @@ def _drawn(logits: mx.array, rows: Sequence[Row], way: _Way) -> mx.array:
     logits = logits.astype(mx.float32)
     logits = _filtered(logits - mx.max(logits, axis=-1, keepdims=True), rows, way)
     return _random(logits / _column(row.sampling.temperature for row in rows), rows)
+
+
+def _masked(logits: mx.array, rows: Sequence[Row]) -> mx.array:
+    """Set to -inf what a grammar forbids; no bias is larger than that."""
+    masks = np.frombuffer(b"".join(row.mask for row in rows if row.mask is not None), np.uint8)
+    bans = mx.array(_BANS)[mx.array(masks)].reshape(len(rows), -1)
+    return logits + bans[:, : logits.shape[-1]]
 
 
 def _biased(logits: mx.array, rows: Sequence[Row]) -> mx.array:

@@ -311,7 +311,7 @@ class Batch:
         """Drop the lost cache once no step under way feeds it; the first failure is told."""
         told, sequence.leaving, sequence.keep = sequence.leaving, True, False
         self._leave(sequence)
-        return None if told else FailedNotice(sequence.id, result.reason)
+        return None if told else FailedNotice(sequence.id, result.reason, result.permanent)
 
     def _drawn(self, sequence: Sequence, token: int) -> SequenceFinish | None:
         self._check_truth(sequence)

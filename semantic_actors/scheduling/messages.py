@@ -160,11 +160,15 @@ class Generated(Message, frozen=True):
 
 
 class SequenceFailed(Message, frozen=True):
-    """The engine could not go on with this sequence; `reason` is for the log."""
+    """The engine could not go on with this sequence; `reason` is for the log.
+
+    If that is `permanent`, it would come to the same again.
+    """
 
     control: ClassVar[bool] = True
     sequence: SequenceId
     reason: str
+    permanent: bool = False
 
 
 SchedulerMessage = (

@@ -33,10 +33,11 @@ class TokenNotice(msgspec.Struct, frozen=True):
 
 
 class FailedNotice(msgspec.Struct, frozen=True):
-    """The engine could not go on with this sequence."""
+    """The engine could not go on with this sequence; `permanent` as in `FeedFailed`."""
 
     sequence: SequenceId
     reason: str
+    permanent: bool = False
     last: ClassVar[bool] = True
 
 

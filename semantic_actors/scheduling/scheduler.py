@@ -289,9 +289,9 @@ class Scheduler(Actor[SchedulerMessage]):
                 self._generated += token is not None
                 tokens = () if token is None else (token,)
                 news = Generated(sequence, tokens, finish, () if logprobs is None else (logprobs,))
-            case FailedNotice(sequence=sequence, reason=reason):
+            case FailedNotice(sequence=sequence, reason=reason, permanent=permanent):
                 log.warning("sequence_failed", sequence=sequence, reason=reason)
-                news = SequenceFailed(sequence, reason)
+                news = SequenceFailed(sequence, reason, permanent)
             case _:
                 assert_never(notice)
         self._post(news, last=notice.last)

@@ -191,6 +191,8 @@ class Answer:
             case Generated():
                 self._failures = 0
                 self._extend(message)
+            case SequenceFailed(permanent=True, reason=reason):
+                self._fail(TurnFailed(reason))
             case SequenceFailed() | SchedulerRestarted():
                 self._try_again()
             case _:
