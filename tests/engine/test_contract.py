@@ -1,35 +1,20 @@
 """The protocol's law, held by the fake and by the real backend alike."""
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from semantic_actors.domain.ids import CacheId, TokenIds
 from semantic_actors.domain.request import GREEDY, Sampling
-from semantic_actors.engine import BrokenLaw, FakeBackend, Fed, Feed, Plan, Start
+from semantic_actors.engine import BrokenLaw, Fed, Feed, Plan, Start
 from semantic_actors.engine.protocol import Backend, Export, Load
 from semantic_actors.kv.layout import Rows
 from tests.engine import tiny
+from tests.engine.backends import ALL, CUTTABLE, LASTING
 from tests.engine.driver import Driver
 
 WARM = Sampling(temperature=1.0, seed=7)
 A, B, C = CacheId(101), CacheId(102), CacheId(103)
-
-CUTTABLE: dict[str, Callable[[], Backend]] = {
-    "fake": lambda: FakeBackend(vocabulary=320, context=512),
-    "llama": lambda: tiny.backend("llama", context=512),
-    "nemotron-nas": lambda: tiny.backend("nemotron-nas", context=512),
-    "deepseek_v3": lambda: tiny.backend("deepseek_v3", context=512),
-}
-LASTING: dict[str, Callable[[], Backend]] = {
-    "fake recurrent": lambda: FakeBackend(vocabulary=320, context=512, cuttable=False),
-    "fake window": lambda: FakeBackend(vocabulary=320, context=512, window=32),
-    "gemma3_text": lambda: tiny.backend("gemma3_text", context=512),
-    "qwen3_next": lambda: tiny.backend("qwen3_next", context=512),
-}
-ALL = CUTTABLE | LASTING
 
 
 @pytest.fixture(scope="module", params=CUTTABLE)
