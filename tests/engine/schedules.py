@@ -2,7 +2,8 @@
 
 A schedule is joins, forks, chunks of any size, decode steps on tokens that nobody has read yet,
 pauses and departures; each step is launched before the one before it is collected. The rows that a
-sequence drew from are compared with one run of mlx-lm over its tokens alone.
+sequence drew from are compared with one run of mlx-lm over its tokens alone. Some answers have a
+grammar.
 """
 
 import random
@@ -13,6 +14,7 @@ from math import inf
 from typing import Any
 
 from tests.engine import tiny
+from tests.engine.grammars import Places
 
 import mlx.core as mx  # isort: skip (after the BLAS)
 from mlx_lm.models.cache import make_prompt_cache
@@ -24,9 +26,11 @@ from semantic_actors.engine.protocol import Backend, Collect, Fed, Feed, Plan, S
 AT_ONCE = 5
 LONGEST_PROMPT, LONGEST_ANSWER = 60, 12
 CHUNKS = (1, 1, 7, 16, 40)
-JOIN, FEED, LEAVE, SHARE = 0.6, 0.8, 0.04, 0.6
+JOIN, FEED, LEAVE, SHARE, BOUND = 0.6, 0.8, 0.04, 0.6, 0.3
 """Probabilities, per step: of another sequence, of being in the step, of leaving early; of a fork
-to share what its source holds."""
+to share what its source holds; of an answer to have a grammar."""
+
+THIRDS = tuple(range(place, tiny.WORDS, 3) for place in range(3))
 
 
 @dataclass
@@ -37,6 +41,7 @@ class Life:
     prompt: list[int]
     wanted: int
     length: int = 0
+    grammar: Places | None = None
     drawn: list[int] = field(default_factory=list)
     rows: list[mx.array] = field(default_factory=list)
 
@@ -102,6 +107,7 @@ class Schedule:
                 prompt=[*past, *fresh],
                 wanted=self._chance.randint(1, LONGEST_ANSWER),
                 length=len(past),
+                grammar=Places(THIRDS) if self._happens(BOUND) else None,
             )
             self.lives.append(life)
             self._here.append(life)
@@ -120,7 +126,10 @@ class Schedule:
         position, unfed = life.length, life.unfed
         tokens = tuple(unfed[: self._chance.choice(CHUNKS)])
         life.length += len(tokens) or 1
-        return Feed(life.cache, position, tokens, None if life.unfed else GREEDY)
+        if life.unfed:
+            return Feed(life.cache, position, tokens)
+        constraint = (life.grammar, ()) if life.grammar and not life.rows else None
+        return Feed(life.cache, position, tokens, GREEDY, constraint=constraint)
 
     def _launch(self, plan: Plan, fed: list[Life]) -> Collect:
         """Launch, and give each sequence the row it draws from."""
@@ -139,11 +148,19 @@ def _hear(fed: list[Life], collect: Collect) -> None:
             life.drawn.append(result.token)
 
 
+def _likeliest(life: Life) -> Iterator[int]:
+    """Find the largest logit that the grammar allows, row by row."""
+    grammar = life.grammar or Places((None,))
+    for place, row in enumerate(life.rows):
+        allowed = mx.array([*(grammar.at(place) or range(tiny.WORDS))])
+        yield int(allowed[mx.argmax(row[allowed])].item())  # type: ignore[arg-type]
+
+
 def apart(life: Life, model: Any) -> float:
     """Distance of the rows a sequence drew from and of its tokens' own run, relative."""
     if not life.rows:
         return 0.0
-    assert life.drawn == [int(mx.argmax(row).item()) for row in life.rows]  # type: ignore[arg-type]
+    assert life.drawn == list(_likeliest(life))
     tokens = life.prompt + life.drawn[:-1]
     layers = make_prompt_cache(model)
     logits = model(mx.array([tokens]), cache=layers)[0, len(life.prompt) - 1 :]

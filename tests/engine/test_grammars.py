@@ -1,32 +1,25 @@
-"""The law of constrained answers, held by the fake and by the real backend alike.
-
-Every answer here is drawn as the scheduler has it drawn: a step is launched on tokens that nobody
-has read yet, and the one before it is collected meanwhile or afterwards.
-"""
+"""The law of constrained answers, held by the fake and by the real backend alike."""
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 import pytest
 
-from semantic_actors.domain.grammar import Grammar
-from semantic_actors.domain.ids import CacheId, TokenIds
+from semantic_actors.domain.ids import CacheId
 from semantic_actors.domain.request import GREEDY, Sampling
-from semantic_actors.engine import EngineThread, Fed, Feed, FeedFailed, Plan, Start, StepOutput
-from semantic_actors.engine.protocol import Backend, Collect, EngineDied, TokenLogprobs, nothing
+from semantic_actors.engine import EngineThread, Fed, Feed, Plan, Start, StepOutput
+from semantic_actors.engine.protocol import Backend, EngineDied
 from tests.engine import tiny
+from tests.engine.ahead import STEPS, Row, alone, hear, play
 from tests.engine.backends import ALL
 from tests.engine.grammars import FAILURES, Failing, Places, bug, limit
 
 WARM = Sampling(temperature=1.0, seed=7)
 EVEN, ODD = range(0, 320, 2), range(1, 320, 2)
 FEW, HIGH = (3, 40, 200), range(290, 320)
-STEPS = 9
 
 
 def at_once() -> Backend:
@@ -54,96 +47,6 @@ def backend(made: Backend) -> Backend:
     """Take a backend, empty."""
     made.reset()
     return made
-
-
-@dataclass
-class Row:
-    """A sequence, and what came of it. In the steps `skipped` there is no memory for it.
-
-    The first `chunk` tokens of its prompt are fed a step before the rest.
-    """
-
-    prompt: TokenIds
-    grammar: Grammar | None = None
-    sampling: Sampling = GREEDY
-    answered: TokenIds = ()
-    skipped: frozenset[int] = frozenset()
-    chunk: int = 0
-    drawn: list[int] = field(default_factory=list)
-    logprobs: list[TokenLogprobs | None] = field(default_factory=list)
-    failed: list[FeedFailed] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.length = 0
-
-    def feed(self, cache: CacheId) -> Feed:
-        """Plan its next tokens."""
-        whole = self.prompt + self.answered
-        start = self.length
-        self.length = self.chunk if start < self.chunk else max(start + 1, len(whole))
-        if self.length == self.chunk:
-            return Feed(cache, start, whole[start : self.length])
-        begins = start < len(whole)
-        constraint = (self.grammar, self.answered) if begins and self.grammar else None
-        history = (self.prompt, self.answered) if begins and self.sampling.penalised else None
-        return Feed(cache, start, whole[start:], self.sampling, history, constraint)
-
-    def hear(self, result: Fed | FeedFailed) -> None:
-        """Take what came of a feed."""
-        if isinstance(result, FeedFailed):
-            self.failed.append(result)
-        elif result.token is not None:
-            assert not self.failed
-            self.drawn.append(result.token)
-            self.logprobs.append(result.logprobs)
-
-
-def play(
-    backend: Backend,
-    *rows: Row,
-    steps: int = STEPS,
-    told: bool = True,
-    ahead: bool = True,
-    first: int = 1,
-) -> None:
-    """Draw from all rows together; `told` the backend has the step before collected when it asks.
-
-    The caches are those from `first` on.
-    """
-    under_way: list[Callable[[], None]] = []
-
-    def collect_last() -> None:
-        while under_way:
-            under_way.pop(0)()
-
-    for number in range(steps):
-        fed = {
-            CacheId(place): row
-            for place, row in enumerate(rows, first)
-            if number not in row.skipped
-        }
-        starts = tuple(Start(cache) for cache, row in fed.items() if not row.length)
-        feeds = tuple(row.feed(cache) for cache, row in fed.items())
-        plan = Plan(number, starts=starts, feeds=feeds)
-        collect = backend.launch(plan, collect_last if told else nothing)
-        collect_last()
-        under_way.append(partial(_hear, fed.values(), collect))
-        if not ahead:
-            collect_last()
-    collect_last()
-
-
-def _hear(rows: Iterable[Row], collect: Collect) -> None:
-    for row, result in zip(rows, collect().results, strict=True):
-        row.hear(result)
-
-
-def alone(backend: Backend, row: Row, **options: Any) -> TokenIds:
-    """Draw the answer of a row that nothing is beside."""
-    backend.reset()
-    fresh = replace(row, drawn=[], logprobs=[], failed=[])
-    play(backend, fresh, **options)
-    return tuple(fresh.drawn)
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -301,8 +204,8 @@ def test_a_constrained_row_is_dropped_in_flight(backend: Backend) -> None:
 
     plan = Plan(2, (CacheId(1),), (Start(CacheId(1)),), (fresh.feed(CacheId(1)),))
     second = backend.launch(plan)
-    _hear([going], first)
-    _hear([fresh], second)
+    hear([going], first)
+    hear([fresh], second)
 
     assert going.drawn[0] in FEW
     assert grammar.pushed == []

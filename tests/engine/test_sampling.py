@@ -4,6 +4,7 @@ import hashlib
 import math
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tests.engine import tiny  # noqa: F401 (it loads the BLAS)
@@ -78,6 +79,11 @@ def penalised(
     return steered
 
 
+def word(bits: int) -> bytes:
+    """Write a mask of one word."""
+    return struct.pack("<I", bits)
+
+
 tokens = st.integers(0, WORDS - 1)
 histories = st.lists(tokens, max_size=9)
 quarters = st.integers(-8, 8).map(lambda value: value / 4)
@@ -100,6 +106,10 @@ settings = st.builds(
 )
 
 
+masks = st.sets(tokens, min_size=1).map(lambda allowed: sum(1 << one for one in allowed))
+"""Which tokens a grammar allows, as the bits of one word."""
+
+
 @st.composite
 def batches(draw: st.DrawFn) -> list[tuple[list[float], Row]]:
     """Rows of all kinds, sound or not, with a history or without."""
@@ -109,7 +119,8 @@ def batches(draw: st.DrawFn) -> list[tuple[list[float], Row]]:
         history = None
         if draw(st.booleans()):
             history = History(draw(histories), draw(histories), WORDS)
-        row = Row(draw(st.sampled_from(some)), draw(st.integers(0, 99)), history)
+        mask = draw(st.none() | masks.map(word))
+        row = Row(draw(st.sampled_from(some)), draw(st.integers(0, 99)), history, mask)
         batch.append((draw(vectors | unsound), row))
     return batch
 
@@ -262,6 +273,51 @@ def test_a_bias_bans_or_orders_a_token() -> None:
     assert {2, 3} == {*found[0::3]}
     assert {0, 1} <= {*found[1::3]} <= {0, 1, 2, 3}
     assert {4} == {*found[2::3]}
+
+
+@given(batches(), masks)
+def test_a_mask_stands_before_all_else(batch: list[tuple[list[float], Row]], bits: int) -> None:
+    """A row is drawn as from logits without what is forbidden; its log-probabilities are all's."""
+    allowed = [-INF if not bits >> token & 1 else 0.0 for token in range(WORDS)]
+    for vector, row in batch:
+        steered = [logit + ban for logit, ban in zip(vector, allowed, strict=True)]
+        masked = replace(row, mask=word(bits))
+
+        found = draw(mx.array([vector]), [masked])
+        bare = draw(mx.array([vector]), [replace(row, mask=None)])
+
+        [token] = found.read()
+        assert [token] == drawn([steered], [replace(row, mask=None)])
+        assert token == NOT_A_NUMBER or bits >> token & 1
+        if token != NOT_A_NUMBER and (own := bare.logprobs(0)) is not None:
+            said = found.logprobs(0)
+            assert said is not None
+            assert said.top == own.top
+            assert said.token == token
+
+
+@pytest.mark.parametrize("asked", [GREEDY, Sampling(), Sampling(top_p=0.5, top_k=2, min_p=0.1)])
+@pytest.mark.parametrize("width", [31, 32, 33, 4_099])
+def test_a_mask_finds_its_tokens_in_a_vocabulary_of_any_width(asked: Sampling, width: int) -> None:
+    """Every token can be the only one allowed, the last one too."""
+    places = sorted({0, 1, 30, width // 2, width - 1})
+    size = -(-width // 32) * 4
+    rows = [
+        Row(asked, at, mask=(1 << place).to_bytes(size, "little"))
+        for at, place in enumerate(places)
+    ]
+
+    found = drawn(mx.zeros((len(places) + 1, width)), [*rows, Row(GREEDY, 0)])
+
+    assert found == [*places, 0]
+
+
+@pytest.mark.parametrize("asked", [GREEDY, Sampling(logit_bias=((2, 100.0),))])
+def test_where_the_model_rules_out_all_that_is_allowed_there_is_no_token(asked: Sampling) -> None:
+    """Nothing forbidden takes its place."""
+    logits = mx.array([[1.0, -INF, 0.0]] * 2)
+
+    assert drawn(logits, [Row(asked, 0, mask=word(0b010)), Row(GREEDY, 0)]) == [NOT_A_NUMBER, 0]
 
 
 def test_logprobs_are_the_model_s_own() -> None:
