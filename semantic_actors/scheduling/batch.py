@@ -165,7 +165,10 @@ class Batch:
         self._housing.drop(cache)
 
     def next_plan(self) -> tuple[Plan | None, list[Notice]]:
-        """Decide and record the next step; None if there is nothing to do."""
+        """Decide and record the next step; without one and without notices there is nothing to do.
+
+        With notices alone a sequence has ended, and may have left its place to another.
+        """
         assert self.ready, "too many steps are under way"
         decision = plan(self._view())
         outgoing = self.keeping.choose(cache_of(one) for one in self.running if one.keep)

@@ -261,9 +261,10 @@ class Scheduler(Actor[SchedulerMessage]):
         while self._batch.ready:
             plan, notices = self._batch.next_plan()
             self._report_all(notices)
-            if plan is None:
+            if plan is not None:
+                self._engine.submit(plan)
+            elif not notices:
                 break
-            self._engine.submit(plan)
         self._write_board()
         if self._batch.stepping:
             return

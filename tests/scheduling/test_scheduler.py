@@ -8,7 +8,7 @@ from semantic_actors.actors import Actor, ActorRef, ChildSpec, Supervisor
 from semantic_actors.domain.errors import Overloaded
 from semantic_actors.domain.ids import LOCAL, TokenIds
 from semantic_actors.domain.request import GREEDY
-from semantic_actors.engine import FakeBackend, InlineEngine, Plan, hashed_token
+from semantic_actors.engine import FakeBackend, Footprint, InlineEngine, Plan, hashed_token
 from semantic_actors.scheduling import (
     Abort,
     Accepted,
@@ -77,19 +77,29 @@ class Rig:
 
 @asynccontextmanager
 async def running(
-    *, before: Callable[[Plan], None] | None = None, max_waiting: int = 4, delay_s: float = 0.0
+    *,
+    before: Callable[[Plan], None] | None = None,
+    max_waiting: int = 4,
+    delay_s: float = 0.0,
+    backend: FakeBackend | None = None,
+    pool_bytes: int = 10_000_000,
+    max_running: int = 1,
 ) -> AsyncIterator[Rig]:
     """Run a scheduler for the length of a test."""
-    engine = InlineEngine(FakeBackend(), before=before, delay_s=delay_s)
+    engine = InlineEngine(backend or FakeBackend(), before=before, delay_s=delay_s)
     limits = BatchLimits(
-        vocabulary=1_000, context=4_000, max_running=1, max_waiting=max_waiting, prefill_tokens=64
+        vocabulary=1_000,
+        context=4_000,
+        max_running=max_running,
+        max_waiting=max_waiting,
+        prefill_tokens=64,
     )
     rig: Rig
     root = Supervisor(
         "root",
         [
             ChildSpec("listener", lambda: Listener(rig.news, rig.ended)),
-            ChildSpec("scheduler", lambda: Scheduler(engine, limits, 10_000_000)),
+            ChildSpec("scheduler", lambda: Scheduler(engine, limits, pool_bytes)),
         ],
     )
     rig = Rig(root)
@@ -172,6 +182,28 @@ async def test_an_abort_silences_a_sequence_and_frees_its_place() -> None:
 
     assert len(rig.news) == heard
     assert (snapshot.running, snapshot.pool_pinned_bytes, snapshot.caches) == (0, 0, 1)
+
+
+@sim.simulated
+async def test_who_waits_for_a_full_pool_is_served_when_it_is_free() -> None:
+    """The first fills the pool until it is exhausted; nothing else happens, and the other goes on.
+
+    Both begin together, so that the younger is preempted on the way.
+    """
+    footprint = Footprint(fixed_bytes=10, bytes_per_token=1, granularity=16)
+    backend = FakeBackend(footprint=footprint)
+    async with running(backend=backend, pool_bytes=110, max_running=2) as rig:
+        rig.submit(150)
+        rig.submit(150)
+        finishes: list[str] = []
+        async with asyncio.timeout(60.0):
+            while len(finishes) < 2:
+                await rig.ended.wait()
+                rig.ended.clear()
+                heard = [news for news in rig.news if isinstance(news, Generated)]
+                finishes = [news.finish for news in heard if news.finish]
+
+    assert finishes == ["context", "context"]
 
 
 @sim.simulated
