@@ -7,7 +7,10 @@ from semantic_actors.domain.ids import TokenIds
 
 
 class GrammarFailed(SemanticActorsError):
-    """A grammar cannot go on: a token it had forbidden, or a limit that was reached on the way."""
+    """A grammar cannot go on: a token it had forbidden, or a limit that was reached on the way.
+
+    The message is for the log, and has no word of the prompt or of the answer.
+    """
 
 
 class Guide(Protocol):
@@ -16,7 +19,8 @@ class Guide(Protocol):
     def mask(self) -> bytes | None:
         """Return which tokens may come next: bit `t` of 32-bit little-endian words, for token `t`.
 
-        None: all may. Tokens past the last word may not. Raises `GrammarFailed`.
+        None: all may. Tokens past the last word may not. Once the answer has ended it is asked for
+        one more token, which nobody reads. Raises `GrammarFailed`.
         """
         ...
 

@@ -23,15 +23,18 @@ def mask_of(tokens: Iterable[int]) -> bytes:
 class Places:
     """A grammar: `allowed` at each place of the answer, over and over; None: any token.
 
-    `pushed` are the tokens that its guides were given one by one, `threads` those they ran on.
+    `begun` are the answers that its guides began with, `pushed` the tokens that they were given one
+    by one, `threads` those they ran on.
     """
 
     allowed: tuple[Allowed, ...]
+    begun: list[TokenIds] = field(default_factory=list)
     pushed: list[int] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
 
     def begin(self, answer: TokenIds) -> "Place":
         """Begin after an answer."""
+        self.begun.append(answer)
         guide = Place(self)
         for token in answer:
             guide.take(token)

@@ -16,6 +16,8 @@ from semantic_actors.engine import (
     StepOutput,
     hashed_token,
 )
+from semantic_actors.engine.fake import allowed_token
+from tests.engine.grammars import mask_of
 from tests.sim import simulated
 
 A = CacheId(1)
@@ -41,6 +43,13 @@ def test_a_script_decides() -> None:
 
     assert isinstance(fed, Fed)
     assert fed.token == 15
+
+
+def test_a_grammar_moves_a_token_to_the_next_allowed_one() -> None:
+    """Around the end of the vocabulary, if need be."""
+    assert allowed_token(None, 7) == 7
+    found = [allowed_token(mask_of((3, 40)), token) for token in (0, 3, 4, 40, 41)]
+    assert found == [3, 3, 40, 40, 3]
 
 
 def test_sizes_and_seconds_are_as_declared() -> None:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from semantic_actors.domain.grammar import Grammar
 from semantic_actors.domain.ids import LOCAL, Principal, SequenceId, TokenIds
 from semantic_actors.domain.request import Sampling
 from semantic_actors.engine import FakeBackend, Footprint, hashed_token
+from semantic_actors.engine.fake import allowed_token
 from semantic_actors.engine.protocol import Collect
 from semantic_actors.kv import Pool
 from semantic_actors.kv.blocks import BLOCK_TOKENS
@@ -21,6 +23,7 @@ from semantic_actors.kv.layout import Rows
 from semantic_actors.scheduling.batch import Batch, BatchLimits
 from semantic_actors.scheduling.notices import (
     AdmittedNotice,
+    FailedNotice,
     FetchNotice,
     Notice,
     SaveNotice,
@@ -40,6 +43,7 @@ def sequence(
     max_tokens: int = 8,
     principal: Principal = LOCAL,
     stop_ids: frozenset[int] = STOP,
+    grammar: Grammar | None = None,
 ) -> Sequence:
     """Make a submission."""
     return Sequence(
@@ -50,16 +54,23 @@ def sequence(
         max_tokens=max_tokens,
         stop_ids=stop_ids,
         sampling=Sampling(seed=id_),
+        grammar=grammar,
     )
 
 
 def expected(
-    tokens: TokenIds, max_tokens: int, seed: int, stop_ids: frozenset[int] = STOP
+    tokens: TokenIds,
+    max_tokens: int,
+    seed: int,
+    stop_ids: frozenset[int] = STOP,
+    grammar: Grammar | None = None,
 ) -> TokenIds:
     """What the sequence generates if every token reaches the engine exactly once."""
     answer: TokenIds = ()
     while len(answer) < max_tokens and (not answer or answer[-1] not in stop_ids):
-        answer += (hashed_token(tokens + answer, VOCABULARY, Sampling(seed=seed)),)
+        mask = None if grammar is None else grammar.begin(answer).mask()
+        token = hashed_token(tokens + answer, VOCABULARY, Sampling(seed=seed))
+        answer += (allowed_token(mask, token),)
     return answer
 
 
@@ -77,6 +88,7 @@ class Rig:
     answers: dict[SequenceId, list[int]] = field(default_factory=dict)
     finishes: dict[SequenceId, str] = field(default_factory=dict)
     cached: dict[SequenceId, int] = field(default_factory=dict)
+    failed: list[FailedNotice] = field(default_factory=list)
     under_way: deque[Collect] = field(default_factory=deque)
     ahead: int = 0
     shelf: "Shelf | None" = None
@@ -117,8 +129,10 @@ class Rig:
         while self.batch.ready:
             plan, more = self.batch.next_plan()
             notices += more
-            if plan is None:
+            if plan is None and not more:
                 break
+            if plan is None:
+                continue
             self.ahead = max(self.ahead, len(self.under_way))
             self.under_way.append(self.backend.launch(plan))
         ran = bool(self.under_way)
@@ -129,13 +143,7 @@ class Rig:
         self.batch.check_integrity()
         ran |= self._serve(notices)
         for notice in notices:
-            if isinstance(notice, AdmittedNotice):
-                self.cached.setdefault(notice.sequence, notice.cached)
-            elif isinstance(notice, TokenNotice):
-                if notice.token is not None:
-                    self.answers.setdefault(notice.sequence, []).append(notice.token)
-                if notice.finish:
-                    self.finishes[notice.sequence] = notice.finish
+            self._hear(notice)
         return ran
 
     def finish(self) -> None:
@@ -144,6 +152,20 @@ class Rig:
             if not self.step():
                 return
         pytest.fail("the batch does not come to rest")
+
+    def _hear(self, notice: Notice) -> None:
+        match notice:
+            case AdmittedNotice():
+                self.cached.setdefault(notice.sequence, notice.cached)
+            case TokenNotice():
+                if notice.token is not None:
+                    self.answers.setdefault(notice.sequence, []).append(notice.token)
+                if notice.finish:
+                    self.finishes[notice.sequence] = notice.finish
+            case FailedNotice():
+                self.failed.append(notice)
+            case _:
+                pass
 
     def _serve(self, notices: list[Notice]) -> bool:
         """Hand the shelf its requests, and take what it has ready; True if it was asked or gave."""

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from semantic_actors.domain.errors import InvalidRequest, NeverFits, Overloaded, PromptTooLong
 from semantic_actors.domain.ids import Principal, SequenceId, TokenIds
 from semantic_actors.domain.request import Sampling
-from tests.scheduling.rig import Rig, expected, sequence
+from tests.engine.grammars import Places
+from tests.scheduling.rig import VOCABULARY, Rig, expected, sequence
 
+THIRDS = tuple(range(place, VOCABULARY, 3) for place in range(3))
 prompts = st.lists(st.integers(0, 3), min_size=1, max_size=60).map(tuple)
 
 
@@ -29,7 +31,11 @@ prompts = st.lists(st.integers(0, 3), min_size=1, max_size=60).map(tuple)
 def test_every_answer_is_that_of_an_undisturbed_run(
     prompts: list[TokenIds], seed: int, pool_bytes: int, *, cuttable: bool, window: int | None
 ) -> None:
-    """Joins, leaves, reuse, eviction and preemption in any order change no token of any answer."""
+    """Joins, leaves, reuse, eviction and preemption in any order change no token of any answer.
+
+    Every third has a grammar.
+    """
+    grammars = {id_: Places(THIRDS) for id_ in range(3, len(prompts) + 1, 3)}
     rng = random.Random(seed)
     rig = Rig(pool_bytes=pool_bytes, cuttable=cuttable, window=window, max_running=3)
     waiting = list(enumerate(prompts, 1))
@@ -37,7 +43,8 @@ def test_every_answer_is_that_of_an_undisturbed_run(
     while waiting:
         if rng.random() < 0.5:
             id_, tokens = waiting.pop(0)
-            rig.batch.submit(sequence(id_, tokens, max_tokens=rng.randint(1, 30)))
+            grammar, most = grammars.get(id_), rng.randint(1, 30)
+            rig.batch.submit(sequence(id_, tokens, max_tokens=most, grammar=grammar))
         victim = rng.randint(1, len(prompts)) if rng.random() < 0.1 else None
         if victim is not None and rig.step(between=SequenceId(victim)):
             aborted.add(victim)
@@ -46,7 +53,7 @@ def test_every_answer_is_that_of_an_undisturbed_run(
 
     for id_, tokens in enumerate(prompts, 1):
         answer = tuple(rig.answers.get(SequenceId(id_), ()))
-        assert answer == expected(tokens, len(answer), seed=id_)
+        assert answer == expected(tokens, len(answer), seed=id_, grammar=grammars.get(id_))
         assert id_ in aborted or SequenceId(id_) in rig.finishes
     assert rig.batch.pool.pinned_bytes == 0
     assert rig.batch.pool.used_bytes <= pool_bytes

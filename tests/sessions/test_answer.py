@@ -207,6 +207,16 @@ def test_deaths_in_a_row_end_the_turn_and_a_token_between_them_forgives() -> Non
     assert isinstance(stage.events()[-1].error, TurnFailed)
 
 
+def test_a_failure_that_would_come_again_ends_the_turn() -> None:
+    """Nobody tries a second time what fails for good."""
+    stage = Stage("generating")
+
+    stage.answer.state(SequenceFailed(NOW, "no token may come next", permanent=True))
+
+    assert (stage.state, stage.ports.submitted) == ("ended", [[97, 98]])
+    assert isinstance(stage.events()[-1].error, TurnFailed)
+
+
 def test_a_reader_who_left_while_the_prompt_was_rendered_costs_no_submission() -> None:
     """Nothing reaches the scheduler for nobody."""
     stage = Stage("rendering")
