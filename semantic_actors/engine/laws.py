@@ -130,6 +130,10 @@ def _check_feeds(
             length + feed.count <= context,
             f"cache {feed.cache} would hold {length + feed.count} tokens > {context}",
         )
+        _require(
+            feed.sampling is not None or (feed.history is None and feed.constraint is None),
+            f"cache {feed.cache} draws nothing that a history or a constraint could be for",
+        )
         if not feed.tokens:
             _require(feed.cache in drawn, f"cache {feed.cache} has drawn no token to feed")
             continue

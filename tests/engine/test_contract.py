@@ -12,6 +12,7 @@ from semantic_actors.kv.layout import Rows
 from tests.engine import tiny
 from tests.engine.backends import ALL, CUTTABLE, LASTING
 from tests.engine.driver import Driver
+from tests.engine.grammars import Places
 
 WARM = Sampling(temperature=1.0, seed=7)
 A, B, C = CacheId(101), CacheId(102), CacheId(103)
@@ -73,6 +74,10 @@ BROKEN = {
     "feed nothing": Plan(1, feeds=(Feed(A, 40, ()),)),
     "feed a negative token": Plan(1, feeds=(Feed(A, 40, (1, -1)),)),
     "feed an unknown token": Plan(1, feeds=(Feed(A, 40, (320,)),)),
+    "feed a history for nothing": Plan(1, feeds=(Feed(A, 40, (1,), history=((1,), ())),)),
+    "feed a grammar for nothing": Plan(
+        1, feeds=(Feed(A, 40, (1,), constraint=(Places((None,)), ())),)
+    ),
     "feed past the context": Plan(1, feeds=(Feed(A, 40, (1,) * 473),)),
 }
 

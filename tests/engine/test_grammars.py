@@ -8,14 +8,16 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from semantic_actors.domain.grammar import GrammarFailed
 from semantic_actors.domain.ids import CacheId
 from semantic_actors.domain.request import GREEDY, Sampling
 from semantic_actors.engine import EngineThread, Fed, Feed, Plan, Start, StepOutput
+from semantic_actors.engine.guided import Guided
 from semantic_actors.engine.protocol import Backend, EngineDied
 from tests.engine import tiny
 from tests.engine.ahead import STEPS, Row, alone, hear, play
 from tests.engine.backends import ALL
-from tests.engine.grammars import FAILURES, Failing, Places, bug, limit
+from tests.engine.grammars import FAILURES, Failing, Places, bug, limit, mask_of
 
 WARM = Sampling(temperature=1.0, seed=7)
 EVEN, ODD = range(0, 320, 2), range(1, 320, 2)
@@ -247,6 +249,43 @@ def test_log_probabilities_are_the_model_s_own(backend: Backend) -> None:
     assert free.logprobs[0] is not None
     assert bound.logprobs[0] is not None
     assert dict(free.logprobs[0].top) == pytest.approx(dict(bound.logprobs[0].top), abs=1e-4)
+
+
+def test_a_mask_is_cut_to_the_vocabulary() -> None:
+    """What it says of tokens that are none is of no account; what it does not say, it forbids."""
+    masks = {token: Guided(Places(((token, 310),)), (), 301).mask() for token in (0, 31, 300)}
+
+    assert all(mask and len(mask) == 40 for mask in masks.values())
+    with pytest.raises(GrammarFailed):
+        Guided(Places(((301, 310),)), (), 301).mask()
+
+
+@pytest.mark.parametrize("name", ["llama", "llama at once"])
+@pytest.mark.parametrize("bound", [True, False])
+def test_only_a_guide_waits_for_the_step_before(
+    name: str,
+    bound: bool,  # noqa: FBT001
+) -> None:
+    """It is asked when that is collected, and the device has this one already.
+
+    A device that takes a graph as a whole is not waited for where no row has a grammar.
+    """
+    backend = BACKENDS[name]()
+    order: list[str] = []
+
+    def asked() -> bytes:
+        order.append("asked")
+        return mask_of(FEW)
+
+    row = Row(tiny.words(1, 30), Failing((FEW,), after=1, fail=asked) if bound else None)
+    first = backend.launch(Plan(1, starts=(Start(CacheId(1)),), feeds=(row.feed(CacheId(1)),)))
+    plan = Plan(2, feeds=(row.feed(CacheId(1)),))
+
+    second = backend.launch(plan, lambda: order.append("collected"))
+
+    hear([row], first)
+    hear([row], second)
+    assert order[:2] == (["collected", "asked"] if bound else ["collected"] * (name == "llama"))
 
 
 @pytest.mark.asyncio
