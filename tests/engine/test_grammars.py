@@ -266,9 +266,8 @@ def test_only_a_guide_waits_for_the_step_before(
     name: str,
     bound: bool,  # noqa: FBT001
 ) -> None:
-    """It is asked when that is collected, and the device has this one already.
-
-    A device that takes a graph as a whole is not waited for where no row has a grammar.
+    """It is asked when that is collected; where no row has a grammar, a device that takes a graph as
+    a whole is not waited for.
     """
     backend = BACKENDS[name]()
     order: list[str] = []
