@@ -19,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import structlog
 from mlx_lm import tokenizer_utils
 from mlx_lm.tokenizer_utils import TokenizerWrapper
@@ -31,6 +32,7 @@ from semantic_actors.domain.stream import DrawnLogprob, TokenLogprob
 from semantic_actors.text.detokenizer import Detokenizer
 from semantic_actors.text.marks import Guard
 from semantic_actors.text.output import OutputDecoder
+from semantic_actors.text.spelling import learn_spelling
 from semantic_actors.text.stops import StopMatcher
 from semantic_actors.text.template import ChatTemplate, Draft, as_it_is, tool_dicts
 from semantic_actors.text.tool_calls import Notation, ToolCallSplitter
@@ -63,9 +65,9 @@ class Codec:
         self._template = ChatTemplate(wrapper)
         self._notation: Notation | None = None
         if wrapper.has_tool_calling:
-            self._notation = Notation(
-                wrapper.tool_call_start, wrapper.tool_call_end, wrapper.tool_parser
-            )
+            found = Notation(wrapper.tool_call_start, wrapper.tool_call_end, wrapper.tool_parser)
+            spelling = learn_spelling(found, lambda prompt: self._template.draft(prompt, ()).text)
+            self._notation = msgspec.structs.replace(found, spelling=spelling)
         self._hidden = {**self._vocabulary.special, **dict.fromkeys(eos_ids, "")}
 
     @classmethod
