@@ -47,11 +47,20 @@ class ChatPrompt(msgspec.Struct, frozen=True):
 
     `thinking` says whether the model is to think before it answers, where its template knows how
     to tell it; None leaves that to the template.
+
+    `tools` are listed at its beginning; those in `shown` stand in the text of some message, and
+    can be called all the same.
     """
 
     messages: tuple[ChatMessage, ...]
     tools: tuple[ToolSpec, ...] = ()
     thinking: bool | None = None
+    shown: tuple[ToolSpec, ...] = ()
+
+    @property
+    def callable(self) -> tuple[ToolSpec, ...]:
+        """All tools that may be called."""
+        return (*self.tools, *self.shown)
 
 
 class TextPrompt(msgspec.Struct, frozen=True):

@@ -33,9 +33,10 @@ from semantic_actors.text.detokenizer import Detokenizer
 from semantic_actors.text.marks import Guard
 from semantic_actors.text.output import OutputDecoder
 from semantic_actors.text.spelling import learn_spelling
+from semantic_actors.text.splitter import Splitter, ThoughtMarks
 from semantic_actors.text.stops import StopMatcher
 from semantic_actors.text.template import ChatTemplate, Draft, as_it_is, tool_dicts
-from semantic_actors.text.tool_calls import Notation, ToolCallSplitter
+from semantic_actors.text.tool_calls import CallReader, Notation
 from semantic_actors.text.vocabulary import Occurrence, Vocabulary
 
 _log = structlog.get_logger(__name__)
@@ -68,6 +69,10 @@ class Codec:
             found = Notation(wrapper.tool_call_start, wrapper.tool_call_end, wrapper.tool_parser)
             spelling = learn_spelling(found, lambda prompt: self._template.draft(prompt, ()).text)
             self._notation = msgspec.structs.replace(found, spelling=spelling)
+        self._thoughts: ThoughtMarks | None = None
+        if wrapper.has_thinking:
+            self._thoughts = ThoughtMarks(wrapper.think_start, wrapper.think_end)
+        self._structure = tuple(wrapper.structural_markers)
         self._hidden = {**self._vocabulary.special, **dict.fromkeys(eos_ids, "")}
 
     @classmethod
@@ -131,22 +136,29 @@ class Codec:
         return bool(wrapper.rfind_think_start(end) > wrapper.rfind_think_end(end))
 
     def decoder(
-        self,
-        generation: Generation,
-        *,
-        thinking: bool = False,  # noqa: ARG002
+        self, generation: Generation, *, thinking: bool = False, guided: bool = False
     ) -> OutputDecoder:
         """Return a decoder for one answer, which begins inside a thought or not.
 
-        Calls are looked for if tools are offered.
+        Calls are looked for if tools are offered, unless none may be called: then what would have
+        marked them is hidden. `guided`: a grammar sees to it that what begins as a call is one.
         """
-        prompt, stop = generation.prompt, generation.stop
-        splitter = None
-        if self._notation is not None and isinstance(prompt, ChatPrompt) and prompt.tools:
-            splitter = ToolCallSplitter(self._notation, tool_dicts(prompt.tools, as_it_is))
         vocabulary = self._vocabulary
         detokenizer = Detokenizer(vocabulary.tokenizer, byte_level=vocabulary.byte_level)
-        return OutputDecoder(detokenizer, self._hidden, StopMatcher(stop), splitter)
+        splitter = self._splitter(generation, thinking=thinking, guided=guided)
+        return OutputDecoder(detokenizer, self._hidden, StopMatcher(generation.stop), splitter)
+
+    def _splitter(self, generation: Generation, *, thinking: bool, guided: bool) -> Splitter:
+        prompt, notation = generation.prompt, self._notation
+        if not isinstance(prompt, ChatPrompt):
+            return Splitter()
+        calls, hidden = None, self._structure
+        if notation is not None and prompt.callable:
+            if generation.tool_choice.mode == "none":
+                hidden = (*hidden, notation.start, notation.end)
+            else:
+                calls = CallReader(notation, tool_dicts(prompt.callable, as_it_is))
+        return Splitter(self._thoughts, calls, hidden=hidden, thinking=thinking, guided=guided)
 
     def _attributed(self, draft: Draft) -> tuple[str, list[Occurrence]]:
         """Return the text to encode, and the control tokens in it that are the template's."""

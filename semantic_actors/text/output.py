@@ -1,24 +1,18 @@
 """From the tokens a model draws to what a client sees.
 
-Special tokens are hidden, except where they are part of a tool call. Stop strings are looked for
-in the text that is shown; one that spans a tool call is none. A decoder belongs to one answer.
+Special tokens are hidden, except where they are part of a thought's marks or of a tool call. Stop
+strings are looked for in the text that is shown; one that spans a thought or a call is none. A
+decoder belongs to one answer.
 """
 
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from semantic_actors.domain.request import ToolCall
-from semantic_actors.domain.stream import (
-    ArgumentsDelta,
-    CallStarted,
-    TextDelta,
-    ThinkingDelta,
-    ToolCalled,
-)
+from semantic_actors.domain.stream import TextDelta
 from semantic_actors.text.detokenizer import Detokenizer
+from semantic_actors.text.splitter import Part, Splitter
 from semantic_actors.text.stops import StopMatcher
-from semantic_actors.text.tool_calls import ToolCallSplitter
 
 
 class StopHit(msgspec.Struct, frozen=True):
@@ -27,18 +21,18 @@ class StopHit(msgspec.Struct, frozen=True):
     stop: str
 
 
-Piece = TextDelta | ThinkingDelta | CallStarted | ArgumentsDelta | ToolCalled | StopHit
+Piece = Part | StopHit
 
 
 class OutputDecoder:
-    """Tokens in, text deltas and tool calls out, in order."""
+    """Tokens in; text, thoughts and tool calls out, in order."""
 
     def __init__(
         self,
         detokenizer: Detokenizer,
         special: Mapping[int, str],
         stops: StopMatcher,
-        splitter: ToolCallSplitter | None,
+        splitter: Splitter,
     ) -> None:
         """`special` spells the tokens that may be shown inside a call; `Codec.decoder` calls this.
 
@@ -54,37 +48,33 @@ class OutputDecoder:
         """Take one token; return what it completes."""
         spelled = self._special.get(token)
         if spelled is None:
-            return self._shown(self._split(self._detokenizer.push(token)))
-        if spelled and self._splitter is not None and self._splitter.expects(spelled):
-            return self._shown(self._split(self._detokenizer.flush() + spelled))
+            return self._shown(self._splitter.push(self._detokenizer.push(token)))
+        if spelled and self._splitter.expects(spelled):
+            return self._shown(self._splitter.push(self._detokenizer.flush() + spelled))
         return ()
 
     def close(self) -> tuple[Piece, ...]:
         """Return what was held back, at the end of the answer."""
-        parts = self._split(self._detokenizer.flush())
-        rest = self._splitter.close() if self._splitter is not None else ()
-        pieces = [*self._shown((*parts, *rest))]
+        parts = self._splitter.push(self._detokenizer.flush())
+        pieces = [*self._shown((*parts, *self._splitter.close()))]
         if not self._over and (text := self._stops.flush()):
             pieces.append(TextDelta(text))
         self._over = True
         return tuple(pieces)
 
-    def _split(self, text: str) -> tuple[str | ToolCall, ...]:
-        return (text,) if self._splitter is None else self._splitter.push(text)
-
-    def _shown(self, parts: Iterable[str | ToolCall]) -> tuple[Piece, ...]:
+    def _shown(self, parts: Iterable[Part]) -> tuple[Piece, ...]:
         pieces: list[Piece] = []
         for part in parts:
             if self._over:
                 break
-            if isinstance(part, ToolCall):
-                text, stop = self._stops.flush(), None
+            if isinstance(part, TextDelta):
+                text, stop = self._stops.push(part.text)
             else:
-                text, stop = self._stops.push(part)
+                text, stop = self._stops.flush(), None
             if text:
                 pieces.append(TextDelta(text))
-            if isinstance(part, ToolCall):
-                pieces.append(ToolCalled(part))
+            if not isinstance(part, TextDelta):
+                pieces.append(part)
             if stop is not None:
                 pieces.append(StopHit(stop))
                 self._over = True

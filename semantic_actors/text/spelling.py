@@ -15,8 +15,10 @@ import msgspec
 
 from semantic_actors.domain.errors import Rejected
 from semantic_actors.domain.request import ChatMessage, ChatPrompt, ToolCall, ToolSpec
+from semantic_actors.domain.stream import TextDelta, ToolCalled
+from semantic_actors.text.splitter import Splitter
 from semantic_actors.text.template import as_it_is, tool_dicts
-from semantic_actors.text.tool_calls import Notation, Spelling, ToolCallSplitter
+from semantic_actors.text.tool_calls import CallReader, Notation, Spelling
 
 _NAMES = ("qvuzkay", "wojfixe")
 _KEY, _VALUE = "zubkiv", "hyqoxam"
@@ -102,9 +104,10 @@ def _written(spelling: Spelling, name: str, arguments: dict[str, Any]) -> str:
 
 
 def _read(notation: Notation, tools: list[dict[str, Any]], text: str) -> list[object]:
-    splitter = ToolCallSplitter(notation, tools)
-    parts = (*splitter.push(text), *splitter.close())
+    """Return the calls in a text, and what else is in it."""
+    splitter = Splitter(calls=CallReader(notation, tools))
     return [
-        (part.name, json.loads(part.arguments)) if isinstance(part, ToolCall) else part
-        for part in parts
+        (part.call.name, json.loads(part.call.arguments)) if isinstance(part, ToolCalled) else part
+        for part in (*splitter.push(text), *splitter.close())
+        if isinstance(part, ToolCalled | TextDelta)
     ]

@@ -1,9 +1,10 @@
 """Tool calls in the text a model writes, in the notation of that model.
 
-Knows nothing of tokens. A splitter belongs to one answer and is used by one thread.
+Knows nothing of tokens, nor of where in an answer calls are: see `splitter`.
 """
 
 import json
+import re
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,8 @@ import structlog
 from semantic_actors.domain.request import ToolCall
 
 _log = structlog.get_logger(__name__)
+
+_FENCE = re.compile(r"\s*```json\s*(.*?)\s*```\s*", re.DOTALL)
 
 _MALFORMED = (
     ArithmeticError,
@@ -41,18 +44,23 @@ class Spelling(msgspec.Struct, frozen=True):
     separator: str
 
 
+Parse = Callable[[str, list[dict[str, Any]]], Any]
+"""Given text and tools, returns one dict or several, each with `name` and `arguments`."""
+
+
 class Notation(msgspec.Struct, frozen=True):
     """How a model writes calls: `start`, a body that `parse` reads, `end`.
 
-    `parse(body, tools)` returns one dict or several, each with `name` and `arguments`. An empty
-    `end` means that calls go on to the end of the answer. Without a `spelling` a call can only be
-    read once it is complete.
+    An empty `end` means that calls go on to the end of the answer. Without a `spelling` a call can
+    only be read once it is complete. `bare`: an answer that is nothing but the JSON of calls is
+    read as these, too.
     """
 
     start: str
     end: str
-    parse: Callable[[str, list[dict[str, Any]]], Any]
+    parse: Parse
     spelling: Spelling | None = None
+    bare: bool = False
 
 
 def mint_call_id() -> str:
@@ -60,12 +68,8 @@ def mint_call_id() -> str:
     return f"toolu_{secrets.token_hex(12)}"
 
 
-class ToolCallSplitter:
-    """Splits text into plain text and calls of the tools that were offered.
-
-    What does not parse, names a tool that was not offered or is not finished is plain text.
-    White space behind a call is dropped unless plain text follows it.
-    """
+class CallReader:
+    """Reads the calls of the tools that were offered."""
 
     def __init__(
         self,
@@ -74,91 +78,60 @@ class ToolCallSplitter:
         mint: Callable[[], str] = mint_call_id,
     ) -> None:
         """Accept calls of `tools`, which have the shape that chat templates take."""
-        self._notation = notation
+        self.notation = notation
+        self.mint = mint
+        self.names = tuple(tool["function"]["name"] for tool in tools)
         self._tools = tools
-        self._names = {tool["function"]["name"] for tool in tools}
-        self._mint = mint
-        self._inside = False
-        self._held = ""
-        self._gap: str | None = None
 
-    def expects(self, text: str) -> bool:
-        """Whether a special token spelled `text` is part of a call here, not to be hidden."""
-        return self._inside or text in self._notation.start
+    def read(self, body: str) -> tuple[ToolCall, ...]:
+        """Return the calls between a start and an end; none if it is not all calls of tools."""
+        return self._read(self.notation.parse, body)
 
-    def push(self, text: str) -> tuple[str | ToolCall, ...]:
-        """Take more text; return what is certain. Held back is only what may become a call."""
-        out: list[str | ToolCall] = []
-        seen, self._held = len(self._held), self._held + text
-        while self._step(out, seen):
-            seen = 0
-        return tuple(out)
+    def read_bare(self, answer: str) -> tuple[ToolCall, ...]:
+        """Return the calls that an answer is which is nothing else; none if it is not."""
+        return self._read(_bare, answer)
 
-    def close(self) -> tuple[str | ToolCall, ...]:
-        """Return what was held back, at the end of the answer."""
-        out: list[str | ToolCall] = []
-        body, self._held = self._held, ""
-        if not self._inside:
-            self._plain(body, out)
-        elif self._notation.end:
-            _log.info("tool_call_cut", reason="unfinished")
-            self._plain(self._notation.start + body, out)
-        else:
-            self._call(body, out)
-        return tuple(out)
-
-    def _step(self, out: list[str | ToolCall], seen: int) -> bool:
-        """Cross one marker if there is one in the held text, of which `seen` were searched."""
-        marker = self._notation.end if self._inside else self._notation.start
-        if not marker:
-            return False
-        at = self._held.find(marker, max(0, seen - len(marker) + 1))
-        if at >= 0:
-            before, self._held = self._held[:at], self._held[at + len(marker) :]
-            (self._call if self._inside else self._plain)(before, out)
-            self._inside = not self._inside
-            return True
-        if not self._inside:
-            cut = len(self._held) - _overlap(self._held, marker)
-            before, self._held = self._held[:cut], self._held[cut:]
-            self._plain(before, out)
-        return False
-
-    def _plain(self, text: str, out: list[str | ToolCall]) -> None:
-        if self._gap is not None:
-            text = self._gap + text
-            self._gap = None if text.strip() else text
-        if text and self._gap is None:
-            out.append(text)
-
-    def _call(self, body: str, out: list[str | ToolCall]) -> None:
+    def _read(self, parse: Parse, text: str) -> tuple[ToolCall, ...]:
         try:
-            calls = self._parsed(body)
+            found = parse(text, self._tools)
+            calls = found if isinstance(found, list) else [found]
+            return tuple(map(self._checked, calls))
         except _MALFORMED as error:
             _log.warning("tool_call_rejected", reason=type(error).__name__)
-            self._plain(self._notation.start + body + self._notation.end, out)
-        else:
-            out += calls
-            self._gap = ""
-
-    def _parsed(self, body: str) -> list[ToolCall]:
-        found = self._notation.parse(body, self._tools)
-        if found == []:
-            raise ValueError(found)
-        return [self._checked(call) for call in (found if isinstance(found, list) else [found])]
+            return ()
 
     def _checked(self, call: Any) -> ToolCall:
         name, arguments = call["name"], call["arguments"]
         if isinstance(arguments, str):
             arguments = json.loads(arguments)
-        if name not in self._names or not isinstance(arguments, dict):
+        if name not in self.names or not isinstance(arguments, dict):
             raise ValueError(name)
         text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
         text.encode()  # half a surrogate pair, which no client could read, is malformed
-        return ToolCall(self._mint(), name, text)
+        return ToolCall(self.mint(), name, text)
 
 
-def _overlap(text: str, marker: str) -> int:
-    """Length of the longest end of `text` with which `marker` begins but is not complete."""
-    longest = min(len(text), len(marker) - 1)
-    return next((size for size in range(longest, 0, -1) if marker.startswith(text[-size:])), 0)
+def is_object(text: str) -> bool:
+    """Whether `text` is a JSON object."""
+    try:
+        return isinstance(json.loads(text, parse_constant=_no_json), dict)
+    except _MALFORMED:
+        return False
+
+
+def _no_json(constant: str) -> object:
+    raise ValueError(constant)
+
+
+def _bare(answer: str, _: list[dict[str, Any]]) -> Any:
+    """Parse `{"name": ..., "arguments": {...}}` or a list of them, in a fence or not.
+
+    Some models were taught to call the arguments `parameters`.
+    """
+    fenced = _FENCE.fullmatch(answer)
+    found = json.loads(fenced[1] if fenced else answer)
+    calls = found if isinstance(found, list) else [found]
+    return [
+        {"name": call["name"], "arguments": call.get("arguments", call.get("parameters"))}
+        for call in calls
+    ]

@@ -4,12 +4,26 @@ from collections.abc import Callable
 
 import pytest
 
-from semantic_actors.domain.request import ChatMessage, ChatPrompt, Generation, TextPrompt, ToolSpec
-from semantic_actors.domain.stream import TextDelta, ToolCalled
+from semantic_actors.domain.request import (
+    ChatMessage,
+    ChatPrompt,
+    Generation,
+    TextPrompt,
+    ToolChoice,
+    ToolSpec,
+)
+from semantic_actors.domain.stream import (
+    ArgumentsDelta,
+    CallStarted,
+    TextDelta,
+    ThinkingDelta,
+    ToolCalled,
+)
 from semantic_actors.text import Codec, OutputDecoder, Piece, StopHit
 from tests.text import zoo
 
 ASKED = ChatPrompt((ChatMessage("user", "hi"),), (ToolSpec("look"),))
+KINDS_OF_A_CALL = [CallStarted, ArgumentsDelta, ToolCalled]
 CALL = '<tool_call>\n{"name": "look", "arguments": {"at": "you"}}\n</tool_call>'
 
 
@@ -32,13 +46,15 @@ def chatml(codec: Callable[[str], Codec]) -> Codec:
 
 
 def test_special_tokens_are_hidden_and_others_shown(chatml: Codec) -> None:
-    """Markers of the model's own, such as `<think>`, are text; control tokens never are."""
-    decoder = chatml.decoder(Generation(ASKED))
+    """Markers of a model's own are text where nobody chats; control tokens never are."""
+    ids = _ids("<|im_start|><think>a</think>b<s><|im_end|>")
 
-    assert (
-        _text(_answer(decoder, _ids("<|im_start|><think>a</think>b<s><|im_end|>")))
-        == "<think>a</think>b"
-    )
+    plain = _answer(chatml.decoder(Generation(TextPrompt("hi")), thinking=True), ids)
+    said = _answer(chatml.decoder(Generation(ASKED)), ids)
+
+    assert _text(plain) == "<think>a</think>b"
+    assert [TextDelta("b")] == [piece for piece in said if not isinstance(piece, ThinkingDelta)]
+    assert ThinkingDelta("a") in said
 
 
 def test_an_offered_tool_is_called(chatml: Codec) -> None:
@@ -68,7 +84,7 @@ def test_special_markers_reach_the_parser(speak: Callable[..., object]) -> None:
     called = _answer(codec.decoder(Generation(ASKED)), _ids(call))
     hidden = _answer(codec.decoder(Generation(TextPrompt("hi"))), _ids(call))
 
-    assert [isinstance(piece, ToolCalled) for piece in called] == [True]
+    assert [type(piece) for piece in called] == KINDS_OF_A_CALL
     assert _text(hidden) == 'look[ARGS]{"at": 1}'
 
 
@@ -98,7 +114,7 @@ def test_stop_strings_are_not_looked_for_in_calls(chatml: Codec) -> None:
     """A stop string that a call contains does not break the call."""
     pieces = _answer(chatml.decoder(Generation(ASKED, stop=("}", "look"))), _ids(CALL))
 
-    assert [isinstance(piece, ToolCalled) for piece in pieces] == [True]
+    assert [type(piece) for piece in pieces] == KINDS_OF_A_CALL
 
 
 def test_what_was_held_for_a_stop_string_comes_at_the_end(chatml: Codec) -> None:
@@ -107,3 +123,64 @@ def test_what_was_held_for_a_stop_string_comes_at_the_end(chatml: Codec) -> None
 
     assert _text(_answer(decoder, _ids("more words"))) == "more words"
     assert decoder.close() == ()
+
+
+def test_stop_strings_are_not_looked_for_in_thoughts(chatml: Codec) -> None:
+    """A model may think of anything; the text behind is what is stopped."""
+    decoder = chatml.decoder(Generation(ASKED, stop=("over",)), thinking=True)
+
+    pieces = _answer(decoder, _ids("over and over</think>\n\njumps over"))
+
+    assert "".join(piece.text for piece in pieces if isinstance(piece, ThinkingDelta)) == (
+        "over and over"
+    )
+    assert _text(pieces) == "jumps "
+    assert StopHit("over") == pieces[-1]
+
+
+def test_text_held_for_a_stop_string_comes_before_the_thought_behind_it(chatml: Codec) -> None:
+    """What is shown is in the order in which it was written."""
+    decoder = chatml.decoder(Generation(ASKED, stop=("over!",)))
+
+    pieces = _answer(decoder, _ids("jumps over<think>hm</think>the dog"))
+
+    kinds = [type(piece) for piece in pieces]
+    thought = kinds.index(ThinkingDelta)
+    assert _text(pieces[:thought]) == "jumps over"
+    assert _text(pieces[thought:]) == "the dog"
+
+
+def test_where_no_tool_may_be_called_none_is_and_no_mark_is_shown(chatml: Codec) -> None:
+    """The tools are in the prompt all the same; what the model makes of them is text."""
+    none = Generation(ASKED, tool_choice=ToolChoice("none"))
+
+    pieces = _answer(chatml.decoder(none), _ids(f"So: {CALL}"))
+
+    assert _text(pieces) == 'So: \n{"name": "look", "arguments": {"at": "you"}}\n'
+
+
+def test_a_tool_that_is_shown_in_a_message_is_called(chatml: Codec) -> None:
+    """Tools that are not in the prompt's list can be found on the way."""
+    prompt = ChatPrompt(ASKED.messages, shown=(ToolSpec("look"),))
+
+    assert [
+        type(piece) for piece in _answer(chatml.decoder(Generation(prompt)), _ids(CALL))
+    ] == KINDS_OF_A_CALL
+
+
+def test_an_empty_answer_to_who_waits_for_a_thought_is_nothing(chatml: Codec) -> None:
+    """An end right behind the prompt."""
+    assert _answer(chatml.decoder(Generation(ASKED), thinking=True), _ids("<|im_end|>")) == []
+
+
+def test_a_guided_call_streams_token_by_token(chatml: Codec) -> None:
+    """The template's spelling is known, and the grammar's promise is believed."""
+    call = '<tool_call>\n{"name": "look", "arguments": {"at": "you \U0001f98a"}}\n</tool_call>'
+
+    pieces = _answer(chatml.decoder(Generation(ASKED), guided=True), _ids(call))
+
+    deltas = [piece.text for piece in pieces if isinstance(piece, ArgumentsDelta)]
+    assert len(deltas) > 3
+    assert "".join(deltas) == '{"at": "you \U0001f98a"}'
+    assert isinstance(pieces[0], CallStarted)
+    assert isinstance(pieces[-1], ToolCalled)

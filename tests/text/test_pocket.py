@@ -31,7 +31,7 @@ def test_a_call_of_the_pocket_model_survives_the_journey(codec: Codec) -> None:
     )
     decoder = codec.decoder(Generation(prompt))
 
-    (called,) = [piece for token in drawn for piece in decoder.push(token)]
+    *_, called = [piece for token in drawn for piece in decoder.push(token)]
     assert isinstance(called, ToolCalled)
     call: ToolCall = called.call
     answered = (
