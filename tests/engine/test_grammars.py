@@ -266,8 +266,9 @@ def test_only_a_guide_waits_for_the_step_before(
     name: str,
     bound: bool,  # noqa: FBT001
 ) -> None:
-    """It is asked when that is collected; where no row has a grammar, a device that takes a graph as
-    a whole is not waited for.
+    """It is asked once that is collected.
+
+    Where no row has a grammar, a device that takes a graph as a whole is not waited for.
     """
     backend = BACKENDS[name]()
     order: list[str] = []
