@@ -18,15 +18,13 @@ from semantic_actors.actors import Deferred
 from semantic_actors.domain.errors import Rejected, TurnFailed
 from semantic_actors.domain.grammar import Grammar
 from semantic_actors.domain.ids import SequenceId, TokenIds, TurnId
-from semantic_actors.domain.request import ChatMessage, Generation, ToolCall
+from semantic_actors.domain.request import ChatMessage, Generation
 from semantic_actors.domain.stream import (
     DrawnLogprob,
     Failed,
     Finished,
     FinishReason,
     Started,
-    TextDelta,
-    ToolCalled,
 )
 from semantic_actors.domain.usage import Miss, Usage
 from semantic_actors.scheduling import (
@@ -46,6 +44,7 @@ from semantic_actors.sessions.messages import (
     TurnMessage,
 )
 from semantic_actors.sessions.misses import Expectation, explain
+from semantic_actors.sessions.spoken import Spoken
 from semantic_actors.sessions.transcript import Digest
 from semantic_actors.sessions.turn import Turn
 from semantic_actors.text import OutputDecoder, Piece, StopHit
@@ -58,8 +57,11 @@ the whole engine down each time is given up before the supervisor gives up the s
 class Ports(Protocol):
     """What an answer has its session do."""
 
-    def decoder(self, generation: Generation, *, thinking: bool) -> OutputDecoder:
-        """Make a decoder of the model's output, which begins inside a thought or not."""
+    def decoder(self, generation: Generation, *, thinking: bool, guided: bool) -> OutputDecoder:
+        """Make a decoder of the model's output, which begins inside a thought or not.
+
+        `guided`: the output keeps to a grammar.
+        """
         ...
 
     def logprobs(self, logprobs: TokenLogprobs) -> DrawnLogprob:
@@ -79,7 +81,7 @@ class Ports(Protocol):
         ...
 
     def completed(self, answer: "Answer") -> None:
-        """The text is all that was generated: the answer may be remembered."""
+        """What was said is all that was generated: the answer may be remembered."""
         ...
 
 
@@ -95,14 +97,12 @@ class Answer:
         self.sequence: SequenceId | None = None
         self.conversation: Digest = b""
         self.expected = Expectation()
-        self._text: list[str] = []
-        self.calls: list[ToolCall] = []
+        self._spoken = Spoken()
         self.state: Callable[[TurnMessage], None] = self.rendering
         self._reply = reply
         self._ports = ports
         self._decoder: OutputDecoder | None = None
         self.grammar: Grammar | None = None
-        self._logprobs: list[DrawnLogprob] = []
         self._prompt_tokens = 0
         self._cached: int | None = None
         self._miss: Miss | None = None
@@ -136,9 +136,14 @@ class Answer:
         return tuple(self.tokens[self._prompt_tokens :])
 
     @property
+    def prompted(self) -> TokenIds:
+        """The prompt."""
+        return tuple(self.tokens[: self._prompt_tokens])
+
+    @property
     def message(self) -> ChatMessage:
         """The answer in canonical form."""
-        return ChatMessage("assistant", "".join(self._text), tuple(self.calls))
+        return self._spoken.message
 
     @property
     def usage(self) -> Usage:
@@ -250,13 +255,15 @@ class Answer:
         self.tokens = list(message.tokens)
         self._prompt_tokens = len(message.tokens)
         self.grammar = message.grammar
-        self._decoder = self._ports.decoder(self.generation, thinking=message.thinking)
+        self._decoder = self._ports.decoder(
+            self.generation, thinking=message.thinking, guided=message.grammar is not None
+        )
         self._submit()
 
     def _extend(self, message: Generated) -> None:
         assert self._decoder is not None, "nothing is generated before it is rendered"
         tokens, finish = message.tokens, message.finish
-        self._logprobs += map(self._ports.logprobs, message.logprobs)
+        self._spoken.drew(map(self._ports.logprobs, message.logprobs))
         for index, token in enumerate(tokens):
             self.tokens.append(token)
             last = finish == "stop" and index == len(tokens) - 1
@@ -269,25 +276,17 @@ class Answer:
             self._stop_sequence_hit()
             return
         self.state = self._ended
-        self._ports.completed(self)
-        self._finish("tool_calls" if self.calls and finish == "stop" else finish)
+        if self._spoken.whole:
+            self._ports.completed(self)
+        self._finish("tool_calls" if self._spoken.calls and finish == "stop" else finish)
 
     def _emit(self, pieces: tuple[Piece, ...]) -> bool:
         """Pass pieces on; True if one was a stop string."""
         for piece in pieces:
-            match piece:
-                case TextDelta(text=text):
-                    self._text.append(text)
-                    self.turn.put(TextDelta(text, tuple(self._logprobs)))
-                    self._logprobs.clear()
-                case StopHit(stop=stop):
-                    self._stop_hit = stop
-                    return True
-                case ToolCalled(call=call):
-                    self.calls.append(call)
-                    self.turn.put(piece)
-                case _:
-                    self.turn.put(piece)
+            if isinstance(piece, StopHit):
+                self._stop_hit = piece.stop
+                return True
+            self.turn.put(self._spoken.say(piece))
         return False
 
     def _stop_sequence_hit(self) -> None:

@@ -149,9 +149,9 @@ class Session(Actor[SessionMessage]):
 
     # Ports of the answers
 
-    def decoder(self, generation: Generation, *, thinking: bool) -> OutputDecoder:
+    def decoder(self, generation: Generation, *, thinking: bool, guided: bool) -> OutputDecoder:
         """Make a decoder of the model's output."""
-        return self._codec.decoder(generation, thinking=thinking)
+        return self._codec.decoder(generation, thinking=thinking, guided=guided)
 
     def logprobs(self, logprobs: TokenLogprobs) -> DrawnLogprob:
         """Say in bytes what the engine says in ids."""
@@ -205,7 +205,8 @@ class Session(Actor[SessionMessage]):
         """Remember the ids of an answer of which nothing was cut off."""
         prompt = answer.generation.prompt
         if isinstance(prompt, ChatPrompt):
-            tokens = tuple(t for t in answer.generated if t not in self._codec.eos_ids)
+            drawn = (token for token in answer.generated if token not in self._codec.eos_ids)
+            tokens = (*self._codec.opening(answer.prompted), *drawn)
             digest = self._transcript.remember(answer.conversation, answer.message, tokens)
             self._remembered(digest)
             self._keep(answer, digest, tokens)

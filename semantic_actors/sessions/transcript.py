@@ -6,7 +6,7 @@ with it: when a client sends the conversation back, those very ids stand in plac
 re-rendered message, and the next prompt is a pure append of the last.
 
 Arguments of tool calls are left out of the digest: clients re-serialise them. The call id, which
-we made, is enough.
+we made, is enough. So are thoughts, which clients send back or do not.
 """
 
 import hashlib
@@ -19,22 +19,32 @@ import msgspec
 from semantic_actors.domain.ids import TokenIds
 from semantic_actors.domain.limits import MAX_REPLAY_TOKENS
 from semantic_actors.domain.request import ChatMessage
+from semantic_actors.text import in_call_order
 
 Digest = bytes
 
 
-def digests(messages: Iterable[ChatMessage], parent: Digest = b"") -> list[Digest]:
-    """Return the digest of each prefix of the conversation, shortest first."""
+def digests(messages: Sequence[ChatMessage], parent: Digest = b"") -> list[Digest]:
+    """Return the digest of each prefix of the conversation, shortest first.
+
+    Results of calls that were made at once count in the order of the calls, however they come.
+    """
     chain = []
-    for message in messages:
+    for message in in_call_order(messages):
         parent = _digest(parent, message)
         chain.append(parent)
     return chain
 
 
 def essence(message: ChatMessage) -> tuple[object, ...]:
-    """Return what makes a message the same when it comes back, however it was serialised."""
+    """Return what makes a message the same when it comes back, however it was serialised.
+
+    Clients trim an answer, drop what is blank in it and join its parts anew: where the ids of calls
+    say which answer it is, white space says nothing.
+    """
     content = message.content if message.content.strip() else ""
+    if message.role == "assistant":
+        content = "".join(content.split()) if message.tool_calls else content.strip()
     calls = tuple((call.id, call.name) for call in message.tool_calls)
     return message.role, content, calls, message.tool_call_id
 

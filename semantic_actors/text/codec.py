@@ -30,6 +30,7 @@ from semantic_actors.domain.ids import TokenIds
 from semantic_actors.domain.request import ChatPrompt, Generation
 from semantic_actors.domain.stream import DrawnLogprob, TokenLogprob
 from semantic_actors.text.detokenizer import Detokenizer
+from semantic_actors.text.hermes import HERMES
 from semantic_actors.text.marks import Guard
 from semantic_actors.text.output import OutputDecoder
 from semantic_actors.text.spelling import learn_spelling
@@ -63,12 +64,8 @@ class Codec:
         self._vocabulary = Vocabulary(_backend(wrapper))
         self.vocabulary = self._vocabulary.size
         self._wrapper = wrapper
-        self._template = ChatTemplate(wrapper)
-        self._notation: Notation | None = None
-        if wrapper.has_tool_calling:
-            found = Notation(wrapper.tool_call_start, wrapper.tool_call_end, wrapper.tool_parser)
-            spelling = learn_spelling(found, lambda prompt: self._template.draft(prompt, ()).text)
-            self._notation = msgspec.structs.replace(found, spelling=spelling)
+        self._template = ChatTemplate(wrapper, self._vocabulary)
+        self._notation = _notation(wrapper, self._template)
         self._thoughts: ThoughtMarks | None = None
         if wrapper.has_thinking:
             self._thoughts = ThoughtMarks(wrapper.think_start, wrapper.think_end)
@@ -97,9 +94,9 @@ class Codec:
     def render(self, prompt: ChatPrompt, replay: Mapping[int, TokenIds] = _NOTHING) -> TokenIds:
         """Return the canonical tokens of the conversation, up to where the answer begins.
 
-        `replay[i]` are the tokens that the model drew for the assistant's message `i`, without the
-        one that ended it. They stand for its text and calls as they are, opened as they were
-        prompted, so that the next turn appends to the last. Raises a `Rejected`.
+        `replay[i]` are the `opening` of the prompt that the assistant's message `i` answered, and
+        the tokens that the model drew, without the one that ended it. They stand for its text and
+        calls as they are, so that the next turn appends to the last. Raises a `Rejected`.
         """
         draft = self._template.draft(prompt, {i for i in replay if _is_assistant(prompt, i)})
         text, controls = self._attributed(draft)
@@ -127,6 +124,10 @@ class Codec:
         spelled = self._vocabulary.spelled
         likeliest = tuple(TokenLogprob(spelled(one), value) for one, value in top)
         return DrawnLogprob(TokenLogprob(spelled(token), chosen), likeliest)
+
+    def opening(self, prompt: TokenIds) -> TokenIds:
+        """Return the end of a prompt that belongs to its answer: to replay it takes both."""
+        return self._template.openings.apart(prompt)
 
     def opens_thought(self, tokens: TokenIds) -> bool:
         """Tell whether a prompt ends inside a thought, so that the answer begins there."""
@@ -176,6 +177,17 @@ class Codec:
             return draft.text, list(compress(controls, theirs))
         _log.info("template_wavered", controls=len(controls), shown=len(shown))
         return marked.text, list(compress(shown, theirs))
+
+
+def _notation(wrapper: TokenizerWrapper, template: ChatTemplate) -> Notation | None:
+    """Return how the model writes calls, and how its template spells them if that can be told."""
+    if not template.speaks:
+        return None
+    found = HERMES
+    if wrapper.has_tool_calling and (template.shows_tools or template.shows_calls):
+        found = Notation(wrapper.tool_call_start, wrapper.tool_call_end, wrapper.tool_parser)
+    spelling = learn_spelling(found, lambda prompt: template.draft(prompt, ()).text)
+    return msgspec.structs.replace(found, spelling=spelling or found.spelling)
 
 
 def _spelled(text: str, found: Occurrence) -> str:

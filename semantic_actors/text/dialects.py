@@ -1,11 +1,12 @@
 """Ways to say a conversation that a chat template refuses as it is.
 
-Nothing is ever moved: what a conversation renders to must be where the next one begins, or the
-cache of every agent that adds a system message on the way is lost.
+Nothing is ever moved, but results to the order of their calls: what a conversation renders to must
+be where the next one begins, or the cache of every agent that adds a system message is lost.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
+from itertools import groupby
 
 import msgspec
 
@@ -24,6 +25,23 @@ class Line(msgspec.Struct, frozen=True):
 
 Lines = tuple[Line, ...]
 Dialect = Callable[[Lines], Lines]
+
+
+def in_call_order(messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
+    """Put the results of calls made at once in the order of the calls.
+
+    Clients send them in the order in which they came, and templates need not say whose they are.
+    """
+    out: list[ChatMessage] = []
+    places: dict[str | None, int] = {}
+    for is_result, run in groupby(messages, lambda message: message.role == "tool"):
+        said = list(run)
+        if is_result:
+            said.sort(key=lambda result: places.get(result.tool_call_id, len(places)))
+        else:
+            places = {call.id: place for place, call in enumerate(said[-1].tool_calls)}
+        out += said
+    return tuple(out)
 
 
 def remind(lines: Lines) -> Lines:

@@ -8,7 +8,6 @@ that are written in it are read back as what they are.
 import json
 import re
 from collections.abc import Callable
-from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -16,6 +15,7 @@ import msgspec
 from semantic_actors.domain.errors import Rejected
 from semantic_actors.domain.request import ChatMessage, ChatPrompt, ToolCall, ToolSpec
 from semantic_actors.domain.stream import TextDelta, ToolCalled
+from semantic_actors.text.openings import common_prefix
 from semantic_actors.text.splitter import Splitter
 from semantic_actors.text.template import as_it_is, tool_dicts
 from semantic_actors.text.tool_calls import CallReader, Notation, Spelling
@@ -82,8 +82,7 @@ def _closing(notation: Notation, behind: str, amid: str) -> str:
     if notation.end:
         closed, end, _ = behind.partition(notation.end)
         return closed + end
-    alike = takewhile(lambda pair: pair[0] == pair[1], zip(behind, amid, strict=False))
-    return "".join(char for char, _ in alike)
+    return common_prefix((behind, amid))
 
 
 def _readable(notation: Notation, spelling: Spelling) -> bool:

@@ -4,8 +4,6 @@ Templates come with the model and run in transformers' sandbox (immutable, no ac
 They get the conversation and nothing that a request could name. State: none after load.
 """
 
-import json
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
@@ -13,21 +11,21 @@ from typing import Any, Final
 import jinja2
 import msgspec
 import structlog
-from jinja2.exceptions import SecurityError
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from semantic_actors.domain.errors import InvalidRequest, PayloadTooLarge
 from semantic_actors.domain.request import ChatPrompt, ToolSpec
-from semantic_actors.text.dialects import Line, Lines, spoken
+from semantic_actors.text.dialects import Line, Lines, in_call_order, spoken
+from semantic_actors.text.hermes import calls_told, tools_told
 from semantic_actors.text.marks import Guard, Marks
+from semantic_actors.text.openings import Openings
+from semantic_actors.text.tool_calls import arguments_of
+from semantic_actors.text.vocabulary import Vocabulary
 
 _log = structlog.get_logger(__name__)
 
 MAX_RENDERED_CHARS: Final = 32 * 2**20
 """Length of a rendered conversation: four times what a body can hold, against runaway templates."""
-
-_TAGS = re.compile(r"(\s|<[^<>\s]*>)*")
-"""An empty thought: what a template may put between the opening of a past turn and its text."""
 
 MAX_REASON_CHARS: Final = 300
 """How much of a template's own message is passed on; templates may quote the conversation."""
@@ -56,33 +54,28 @@ class Draft(msgspec.Struct, frozen=True):
     marks: Marks
     lines: Lines
     tools: tuple[ToolSpec, ...]
+    thinking: bool
     text: str
 
 
 class ChatTemplate:
     """Renders conversations with the template of one model. Safe to use from any thread."""
 
-    def __init__(self, wrapper: TokenizerWrapper) -> None:
+    def __init__(self, wrapper: TokenizerWrapper, vocabulary: Vocabulary) -> None:
         """Learn how the template opens an assistant's turn. Raises `REFUSALS` on a broken one."""
         self._wrapper = wrapper
         # Text, unless there is none, or several to choose from, or it is mlx-lm's Python.
         template = wrapper.chat_template
-        self._toolless = isinstance(template, str) and "tools" not in template
-        self._prompted, self._narrated = "", ""
-        if wrapper.has_chat_template:
-            self._prompted, self._narrated = self._learn_openings()
-        cuts = range(len(self._prompted), -1, -1)
-        heads = (self._prompted[:cut] for cut in cuts)
-        self._common = next(head for head in heads if self._narrated.startswith(head))
+        self.speaks = bool(wrapper.has_chat_template)
+        words = template if isinstance(template, str) else "tools tool_calls"
+        self.shows_tools, self.shows_calls = "tools" in words, "tool_calls" in words
+        self.openings = Openings(self._opening, vocabulary, REFUSALS)
 
     def draft(self, prompt: ChatPrompt, replayed: Collection[int]) -> Draft:
         """Render with a slot for each replayed message whose slot the template leaves whole."""
-        if not self._wrapper.has_chat_template:
+        if not self.speaks:
             msg = "the model has no chat template: only text prompts can be served"
             raise InvalidRequest(msg)
-        if prompt.tools and self._toolless:
-            _log.warning("tools_ignored", reason="none in the template", tools=len(prompt.tools))
-            prompt = ChatPrompt(prompt.messages)
         while True:
             try:
                 draft = self._settle(prompt, replayed)
@@ -105,81 +98,73 @@ class ChatTemplate:
         if not guard.touched:
             return None
         try:
-            return self._render(shape, draft.marks)
+            return self._render(shape, draft.marks, thinking=draft.thinking)
         except REFUSALS as error:
             raise _refused(error, draft.marks) from error
 
     def _settle(self, prompt: ChatPrompt, replayed: Collection[int]) -> Draft:
-        marks = Marks()
+        marks, tools = Marks(), prompt.tools
+        thinking = self._wrapper.has_thinking if prompt.thinking is None else prompt.thinking
         lines = tuple(
             Line(message, marks.slot(index) if index in replayed else None)
-            for index, message in enumerate(prompt.messages)
+            for index, message in enumerate(in_call_order(prompt.messages))
         )
+        if not self.shows_calls:
+            lines = calls_told(lines)
+        if tools and not self.shows_tools:
+            lines, tools = tools_told(lines, tool_dicts(tools, as_it_is)), ()
         refusals: list[Exception] = []
         for said in spoken(lines):
             try:
-                text = self._render(_shape(said, prompt.tools, as_it_is), marks)
+                text = self._render(_shape(said, tools, as_it_is), marks, thinking=thinking)
             except REFUSALS as error:
                 refusals.append(error)
             else:
-                return Draft(marks, said, prompt.tools, text)
+                return Draft(marks, said, tools, thinking, text)
         raise _refused(refusals[0], marks) from refusals[0]
 
-    def _render(self, shape: Shape, marks: Marks) -> str:
-        text = self._apply(*shape, prompting=True)
+    def _render(self, shape: Shape, marks: Marks, *, thinking: bool) -> str:
+        text = self._apply(*shape, prompting=True, thinking=thinking)
         if len(text) > MAX_RENDERED_CHARS:
             msg = (
                 f"the conversation is {len(text)} characters long when rendered,"
                 f" more than {MAX_RENDERED_CHARS}"
             )
             raise PayloadTooLarge(msg)
-        return self._opened(text, marks)
+        return self._opened(text, marks, thinking=thinking)
 
     def _apply(
-        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]], *, prompting: bool
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]],
+        *,
+        prompting: bool,
+        thinking: bool,
     ) -> str:
         return str(
             self._wrapper.apply_chat_template(
-                messages, tools=tools or None, add_generation_prompt=prompting, tokenize=False
+                messages,
+                tools=tools or None,
+                add_generation_prompt=prompting,
+                enable_thinking=thinking,
+                tokenize=False,
             )
         )
 
-    def _learn_openings(self) -> tuple[str, str]:
-        """Find what the template writes before an answer to come, and before one in the past.
+    def _opening(self, messages: list[dict[str, Any]], *, prompting: bool, thinking: bool) -> str:
+        if not self.speaks:
+            return ""
+        return self._apply(messages, [], prompting=prompting, thinking=thinking)
 
-        They differ where the prompt opens a thought (`<think>`) that history leaves out.
-        """
-        asked = [{"role": "user", "content": "a"}]
-        slot = Marks().slot(1)
-        told = [*asked, {"role": "assistant", "content": slot}, {"role": "user", "content": "b"}]
-        try:
-            before = self._apply(asked, [], prompting=False)
-            prompted = self._apply(asked, [], prompting=True)
-            narrated = self._apply(told, [], prompting=False).partition(slot)[0]
-        except (jinja2.TemplateSyntaxError, SecurityError):
-            raise
-        except REFUSALS:
-            return "", ""
-        if not prompted.startswith(before) or not narrated.startswith(before):
-            return "", ""
-        return prompted[len(before) :], narrated[len(before) :]
-
-    def _opened(self, text: str, marks: Marks) -> str:
-        """Open every replayed turn as the prompt it answered did, so that it is an append."""
+    def _opened(self, text: str, marks: Marks, *, thinking: bool) -> str:
+        """Open every replayed turn as prompts do, so that it is an append."""
         out: list[str] = []
         done = 0
         for slot in marks.slots.finditer(text):
-            out += [self._reopened(text[done : slot.start()]), slot.group()]
+            before = text[done : slot.start()]
+            out += [self.openings.reopened(before, thinking=thinking), slot.group()]
             done = slot.end()
         return "".join((*out, text[done:]))
-
-    def _reopened(self, before: str) -> str:
-        if before.endswith(self._narrated):
-            return before.removesuffix(self._narrated) + self._prompted
-        head, common, tail = before.rpartition(self._common or "\0")
-        if common and _TAGS.fullmatch(tail):
-            return head + self._prompted
-        return before
 
 
 def as_it_is(value: Any) -> Any:
@@ -207,6 +192,8 @@ def _message(line: Line, names: Mapping[str, str], guarding: Guarding) -> dict[s
     if line.slot is not None:
         return {"role": message.role, "content": line.slot}
     shaped: dict[str, Any] = {"role": message.role, "content": guarding(message.content)}
+    if message.reasoning:
+        shaped["reasoning_content"] = guarding(message.reasoning)
     if message.tool_calls:
         shaped["tool_calls"] = [
             {
@@ -214,7 +201,7 @@ def _message(line: Line, names: Mapping[str, str], guarding: Guarding) -> dict[s
                 "id": guarding(call.id),
                 "function": {
                     "name": guarding(call.name),
-                    "arguments": guarding(_arguments(call.arguments)),
+                    "arguments": guarding(arguments_of(call)),
                 },
             }
             for call in message.tool_calls
@@ -224,17 +211,6 @@ def _message(line: Line, names: Mapping[str, str], guarding: Guarding) -> dict[s
         if message.tool_call_id in names:
             shaped["name"] = guarding(names[message.tool_call_id])
     return shaped
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    try:
-        arguments = json.loads(text)
-    except (ValueError, RecursionError):
-        arguments = None
-    if not isinstance(arguments, dict):
-        msg = "the arguments of a tool call are not a JSON object"
-        raise InvalidRequest(msg, field="messages")
-    return arguments
 
 
 def _refused(error: Exception, marks: Marks) -> InvalidRequest:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from semantic_actors.domain.errors import InvalidRequest
 from semantic_actors.domain.request import ToolCall
 
 _log = structlog.get_logger(__name__)
@@ -109,6 +110,18 @@ class CallReader:
         text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
         text.encode()  # half a surrogate pair, which no client could read, is malformed
         return ToolCall(self.mint(), name, text)
+
+
+def arguments_of(call: ToolCall) -> dict[str, Any]:
+    """Return the arguments of a call that a client sent. Raises `InvalidRequest`."""
+    try:
+        arguments = json.loads(call.arguments)
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        msg = "the arguments of a tool call are not a JSON object"
+        raise InvalidRequest(msg, field="messages")
+    return arguments
 
 
 def is_object(text: str) -> bool:

@@ -52,7 +52,17 @@ class LetterCodec:
         """Never: letters do not think."""
         return False
 
-    def decoder(self, generation: Generation, *, thinking: bool) -> OutputDecoder:  # noqa: ARG002
+    def opening(self, prompt: TokenIds) -> TokenIds:  # noqa: ARG002
+        """All prompts end alike."""
+        return ()
+
+    def decoder(
+        self,
+        generation: Generation,
+        *,
+        thinking: bool,  # noqa: ARG002
+        guided: bool,  # noqa: ARG002
+    ) -> OutputDecoder:
         """Letters, up to a stop string of one letter."""
         return cast("OutputDecoder", LetterDecoder(generation.stop))
 

@@ -61,15 +61,19 @@ class Recorder:
         self.remembered: list[str] = []
         self.misses: list[Miss] = []
         self.refusal: Exception | None = None
+        self.decoders: list[tuple[bool, bool]] = []
+        self.script: OutputDecoder | None = None
 
     def decoder(
         self,
         generation: Generation,
         *,
-        thinking: bool,  # noqa: ARG002
+        thinking: bool,
+        guided: bool,
     ) -> OutputDecoder:
-        """Decode letters."""
-        return cast("OutputDecoder", LetterDecoder(generation.stop))
+        """Decode letters, or what a test has scripted."""
+        self.decoders.append((thinking, guided))
+        return self.script or cast("OutputDecoder", LetterDecoder(generation.stop))
 
     def logprobs(self, logprobs: TokenLogprobs) -> DrawnLogprob:
         """Spell the drawn token."""

@@ -75,11 +75,13 @@ def _joined(parts: list[Part]) -> list[Part]:
     """Join deltas of one kind in a row."""
     out: list[Any] = []
     for part in parts:
-        delta = isinstance(part, TextDelta | ThinkingDelta | ArgumentsDelta)
-        if delta and out and type(out[-1]) is type(part):
-            out[-1] = type(part)(out[-1].text + part.text)  # type: ignore[union-attr,call-arg]
-        else:
-            out.append(part)
+        match part:
+            case TextDelta() | ThinkingDelta() | ArgumentsDelta() if out and type(out[-1]) is type(
+                part
+            ):
+                out[-1] = type(part)(out[-1].text + part.text)
+            case _:
+                out.append(part)
     return out
 
 
