@@ -235,26 +235,30 @@ def test_a_template_that_ends_in_ascii_json_protects_too(speak: Callable[..., An
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_replayed_answers_make_the_next_turn_an_append(family: str, codec: Get, hf: Get) -> None:
-    """The next prompt begins with this prompt, the tokens drawn and the one that ended the turn."""
+    """The next prompt begins with this prompt, the tokens drawn and the one that ended the turn.
+
+    Whether the model is to think may change with every turn.
+    """
     spoken: Codec = codec(family)
     end = hf(family).convert_tokens_to_ids(zoo.TEMPLATES[family][1])
     drawable = sorted(set(range(400)) - spoken.eos_ids)
     answers = st.lists(st.sampled_from(drawable), max_size=6).map(tuple)
+    modes = st.sampled_from([None, True, False])
 
     @zoo.PATIENT
-    @given(st.lists(st.tuples(vicious, answers, vicious), min_size=1, max_size=4))
-    def law(turns: list[tuple[str, TokenIds, str]]) -> None:
+    @given(st.lists(st.tuples(vicious, answers, vicious, modes), min_size=1, max_size=4))
+    def law(turns: list[tuple[str, TokenIds, str, bool | None]]) -> None:
         contents: tuple[str, ...] = ()
         replay: dict[int, TokenIds] = {}
         before: TokenIds = ()
-        for asked, drawn, shown in turns:
-            prompt = chat((*contents, asked))
-            ids = spoken.render(prompt, replay)
+        for asked, drawn, shown, thinking in turns:
+            messages = chat((*contents, asked)).messages
+            ids = spoken.render(ChatPrompt(messages, thinking=thinking), replay)
 
             assert before == ids[: len(before)]
             before = (*ids, *drawn, end)
             contents = (*contents, asked, shown)
-            replay[len(contents) - 1] = drawn
+            replay[len(contents) - 1] = (*spoken.opening(ids), *drawn)
 
     law()
 

@@ -120,15 +120,6 @@ def test_arguments_that_are_no_object_are_refused(codec: Get, arguments: str) ->
         codec("chatml").render(ChatPrompt((ChatMessage("assistant", "", (call,)),)))
 
 
-def test_tools_that_a_template_cannot_show_are_left_out_with_a_word(codec: Get) -> None:
-    """A template without tools renders the conversation, and the log says what is missing."""
-    with capture_logs() as logs:
-        text = _text(codec("llama"), (USER, "a"), tools=(ToolSpec("look"),))
-
-    assert _text(codec("llama"), (USER, "a")) == text
-    assert [line["event"] for line in logs] == ["tools_ignored"]
-
-
 def test_without_a_template_there_is_no_chat(speak: Speak) -> None:
     """A base model answers text prompts only."""
     codec = Codec.load(speak(None))

@@ -123,6 +123,44 @@ THINKER = """\
 {{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>\\n' }}{%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n<think>\\n' }}{%- endif %}"""
 
+_SWITCH = """\
+{%- if tools %}{{- '<|im_start|>system\\n' }}{%- for tool in tools %}{{- tool | tojson }}
+{%- endfor %}{{- '<|im_end|>\\n' }}{%- endif %}
+{%- set ns = namespace(last=-1) %}{%- for message in messages %}
+{%- if message.role == 'user' %}{%- set ns.last = loop.index0 %}{%- endif %}{%- endfor %}
+{%- for message in messages %}
+{%- if message.role == 'assistant' %}
+{%- set content = message.content %}{%- set thought = message.reasoning_content or '' %}
+{%- if not thought and '</think>' in content %}
+{%- set thought = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}
+{%- set content = content.split('</think>')[-1].lstrip('\\n') %}{%- endif %}
+{{- '<|im_start|>assistant\\n' }}
+{%- if loop.index0 > ns.last and (loop.last or thought) %}
+{{- '<think>\\n' + thought.strip('\\n') + '\\n</think>\\n\\n' + content.lstrip('\\n') }}
+{%- else %}{{- content }}{%- endif %}
+{%- for tool_call in message.tool_calls or [] %}
+{%- if content or not loop.first %}{{- '\\n' }}{%- endif %}
+{%- if tool_call.function %}{%- set tool_call = tool_call.function %}{%- endif %}
+{{- '<tool_call>\\n{"name": "' + tool_call.name + '", "arguments": ' }}
+{{- (tool_call.arguments | tojson) + '}\\n</tool_call>' }}{%- endfor %}
+{{- '<|im_end|>\\n' }}
+{%- elif message.role == 'tool' %}
+{{- '<|im_start|>user\\n<tool_response>\\n' + message.content }}
+{{- '\\n</tool_response><|im_end|>\\n' }}
+{%- else %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+{%- endif %}{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}
+{%- if enable_thinking is defined and enable_thinking is false %}
+{{- '<think>\\n\\n</think>\\n\\n' }}OPENED{%- endif %}{%- endif %}"""
+SWITCH = _SWITCH.replace("OPENED", "")
+OPENER = _SWITCH.replace("OPENED", "{%- else %}{{- '<think>\\n' }}")
+
+DEEP = """\
+{{- bos_token }}{%- for message in messages %}
+{%- if message.role == 'assistant' %}{{- '</think>' + message.content + eos_token }}
+{%- else %}{{- '[INST]' + message.content + '[/INST]' }}{%- endif %}{%- endfor %}
+{%- if add_generation_prompt %}{{- '<think>' if enable_thinking else '</think>' }}{%- endif %}"""
+
 TEMPLATES = {
     "chatml": (CHATML, "<|im_end|>"),
     "llama": (LLAMA, "<|eot|>"),
@@ -130,6 +168,9 @@ TEMPLATES = {
     "qwen": (QWEN, "<|im_end|>"),
     "gemma": (GEMMA, "<end_of_turn>"),
     "thinker": (THINKER, "<|im_end|>"),
+    "switch": (SWITCH, "<|im_end|>"),
+    "opener": (OPENER, "<|im_end|>"),
+    "deep": (DEEP, "</s>"),
 }
 """Template and the token that ends an assistant's turn, by family."""
 
