@@ -171,12 +171,14 @@ async def house(
     pool_bytes: int = 10_000_000,
     thinks: Callable[[TokenIds], int] = think,
     surroundings: Callable[[], Surroundings] = Surroundings,
+    codec: Codec | None = None,
 ) -> AsyncIterator[Rig]:
     """Run a house for the length of a test and take it down in order."""
-    backend = FakeBackend(vocabulary=VOCABULARY, context=CONTEXT, think=thinks)
+    vocabulary = VOCABULARY if codec is None else codec.vocabulary
+    backend = FakeBackend(vocabulary=vocabulary, context=CONTEXT, think=thinks)
     engine = InlineEngine(backend, before=before, delay_s=delay_s)
     limits = BatchLimits(
-        vocabulary=VOCABULARY, context=CONTEXT, max_running=8, max_waiting=64, prefill_tokens=64
+        vocabulary=vocabulary, context=CONTEXT, max_running=8, max_waiting=64, prefill_tokens=64
     )
     board = Board()
     root = Supervisor(
@@ -193,7 +195,7 @@ async def house(
             spawn=lambda spec: root.branch("sessions").spawn(spec),
             statistics=root.statistics,
             scheduler=root.ref("scheduler"),
-            codec=cast("Codec", LetterCodec()),
+            codec=codec or cast("Codec", LetterCodec()),
             text_thread=thread,
             board=board,
             model=ModelCard("letters", CONTEXT, 0),
