@@ -60,7 +60,7 @@ class Ports(Protocol):
     def decoder(self, generation: Generation, *, thinking: bool, guided: bool) -> OutputDecoder:
         """Make a decoder of the model's output, which begins inside a thought or not.
 
-        `guided`: the output keeps to a grammar.
+        `guided`: a grammar sees to it that what begins as a call is one.
         """
         ...
 

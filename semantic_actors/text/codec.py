@@ -159,7 +159,14 @@ class Codec:
                 hidden = (*hidden, notation.start, notation.end)
             else:
                 calls = CallReader(notation, tool_dicts(prompt.callable, as_it_is))
-        return Splitter(self._thoughts, calls, hidden=hidden, thinking=thinking, guided=guided)
+        return Splitter(
+            self._thoughts,
+            calls,
+            hidden=hidden,
+            thinking=thinking,
+            guided=guided,
+            document=generation.output is not None,
+        )
 
     def _attributed(self, draft: Draft) -> tuple[str, list[Occurrence]]:
         """Return the text to encode, and the control tokens in it that are the template's."""

@@ -54,12 +54,17 @@ class Splitter:
         hidden: tuple[str, ...] = (),
         thinking: bool = False,
         guided: bool = False,
+        document: bool = False,
     ) -> None:
-        """Begin inside a thought if `thinking`; `hidden` is taken out of the text."""
+        """Begin inside a thought if `thinking`; `hidden` is taken out of the text.
+
+        The text of a `document` is passed on to the letter from where it begins.
+        """
         self._thoughts = thoughts or ThoughtMarks("", "")
         self._calls = calls or _NO_CALLS
         notation = self._calls.notation
-        self._start, self._end, self._bare = notation.start, notation.end, notation.bare
+        self._start, self._end = notation.start, notation.end
+        self._bare, self._document = notation.bare and not document, document
         self._marks = tuple(mark for mark in (*self._thoughts, self._start, *hidden) if mark)
         self._spelling = notation.spelling if guided else None
         self._heads = _heads(self._spelling, self._calls.names)
@@ -116,7 +121,8 @@ class Splitter:
                 self._state = self._whole
             if any(ahead.startswith(bare) or bare.startswith(ahead) for bare in _BARE):
                 return False
-        before, mark = self._cross(self._marks)
+        marks = () if self._document and not self._at_mark() else self._marks
+        before, mark = self._cross(marks)
         self._say(before, out)
         if mark is None:
             return False
@@ -217,6 +223,12 @@ class Splitter:
         before, self._held = self._held[:cut], self._held[cut:]
         return before, None
 
+    def _at_mark(self) -> bool:
+        """Whether no text has begun, and what comes first is or may be a mark."""
+        ahead = ((self._gap or "") + self._held).lstrip()
+        begins = any(ahead.startswith(mark) or mark.startswith(ahead) for mark in self._marks)
+        return self._gap is not None and begins
+
     def _go_on(self, behind: Literal["call", "thought"]) -> None:
         """Look for text again."""
         self._state, self._gap, self._behind = self._text, "", behind
@@ -269,9 +281,7 @@ class Splitter:
 
 def _heads(spelling: Spelling | None, names: tuple[str, ...]) -> dict[str, str]:
     """Return how calls begin, up to their arguments, and the tools they name."""
-    if spelling is None:
-        return {}
-    return {f"{spelling.opening}{name}{spelling.between}": name for name in names}
+    return {spelling.head(name): name for name in names} if spelling else {}
 
 
 def _overlap(text: str, mark: str) -> int:

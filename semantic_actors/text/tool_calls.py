@@ -44,6 +44,15 @@ class Spelling(msgspec.Struct, frozen=True):
     closing: str
     separator: str
 
+    def head(self, name: str) -> str:
+        """Return how a call of a tool begins, up to its arguments.
+
+        The name is escaped where it stands in a JSON string.
+        """
+        quoted = json.dumps(name, ensure_ascii=False)
+        named = quoted[1:-1] if self.opening.endswith('"') else name
+        return f"{self.opening}{named}{self.between}"
+
 
 Parse = Callable[[str, list[dict[str, Any]]], Any]
 """Given text and tools, returns one dict or several, each with `name` and `arguments`."""

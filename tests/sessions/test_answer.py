@@ -1,14 +1,27 @@
 """Every message in every state of a turn."""
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 
 from semantic_actors.actors import Deferred
 from semantic_actors.domain.errors import Draining, InvalidRequest, Overloaded, TurnFailed
+from semantic_actors.domain.grammar import Grammar
 from semantic_actors.domain.ids import SequenceId, SessionId, TurnId
-from semantic_actors.domain.request import Generation, TextPrompt
-from semantic_actors.domain.stream import DrawnLogprob, Failed, Started, TextDelta, TokenLogprob
+from semantic_actors.domain.request import ChatMessage, Generation, TextPrompt, ToolCall
+from semantic_actors.domain.stream import (
+    ArgumentsDelta,
+    CallStarted,
+    DrawnLogprob,
+    Failed,
+    Finished,
+    FinishReason,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    TokenLogprob,
+    ToolCalled,
+)
 from semantic_actors.domain.usage import Miss
 from semantic_actors.scheduling import (
     Accepted,
@@ -29,7 +42,7 @@ from semantic_actors.sessions.messages import (
     TurnMessage,
 )
 from semantic_actors.sessions.misses import Expectation
-from semantic_actors.text import OutputDecoder
+from semantic_actors.text import OutputDecoder, Piece
 from tests.sessions.rig import END, LetterDecoder
 
 TURN = TurnId(1)
@@ -99,11 +112,33 @@ class Recorder:
         self.remembered.append(answer.message.content)
 
 
+CALL = ToolCall("id", "look", "{}")
+CALLED: tuple[Piece, ...] = (CallStarted("id", "look"), ArgumentsDelta("{}"), ToolCalled(CALL))
+
+
+class Scripted:
+    """Decodes one token after the other to what a test has put down, and nothing at the end."""
+
+    def __init__(self, *pieces: tuple[Piece, ...]) -> None:
+        self._pieces = list(pieces)
+
+    def push(self, token: int) -> tuple[Piece, ...]:  # noqa: ARG002
+        """Return what is next."""
+        return self._pieces.pop(0)
+
+    def close(self) -> tuple[Piece, ...]:
+        """Nothing is held back."""
+        return ()
+
+
 class Stage:
     """An answer brought to a state."""
 
-    def __init__(self, state: str, *, stop: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, state: str, *, stop: tuple[str, ...] = (), script: Scripted | None = None
+    ) -> None:
         self.ports = Recorder()
+        self.ports.script = cast("OutputDecoder", script)
         self.reply = Reply()
         self.turn = Turn(TURN, SessionId("s"), lambda: None)
         self.answer = Answer(
@@ -290,3 +325,69 @@ async def test_log_probabilities_go_with_the_text_they_are_of() -> None:
         TokenLogprob(b"c", -0.5),
         TokenLogprob(b"d", -1.0),
     ]
+
+
+@pytest.mark.asyncio
+async def test_thoughts_have_no_log_probabilities() -> None:
+    """They are not of the text that comes behind them."""
+    script = Scripted((ThinkingDelta("hm"),), (TextDelta("c"),))
+    stage = Stage("generating", script=script)
+    drawn = (TokenLogprobs(99, -0.5), TokenLogprobs(100, -1.0))
+
+    for logprobs in drawn:
+        stage.answer.state(Generated(NOW, (logprobs.token,), None, (logprobs,)))
+
+    thought, text = stage.events()[-2:]
+    assert thought == ThinkingDelta("hm")
+    assert [found.drawn.logprob for found in text.logprobs] == [-1.0]
+
+
+def test_an_answer_is_its_text_its_thoughts_and_its_calls() -> None:
+    """In canonical form; all of it is passed on as it comes."""
+    said: tuple[Piece, ...] = (ThinkingDelta("h"), ThinkingDelta("m"), TextDelta("So"), *CALLED)
+    stage = Stage("generating", script=Scripted(said))
+
+    stage.answer.state(Generated(NOW, (99, END), "stop"))
+
+    assert stage.answer.message == ChatMessage("assistant", "So", (CALL,), reasoning="hm")
+    assert stage.events()[1:-1] == [ThinkingDelta("hm"), TextDelta("So"), *CALLED]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "finish", "reason", "whole"),
+    [
+        (CALLED, "stop", "tool_calls", True),
+        (CALLED, "length", "length", True),
+        (CALLED[:2], "length", "length", False),
+        (CALLED[:2], "stop", "stop", False),
+        ((*CALLED, *CALLED[:1]), "context", "context", False),
+        ((ThinkingDelta("hm"),), "length", "length", True),
+    ],
+)
+def test_an_answer_ends_for_its_calls_only_if_the_model_ended_it(
+    pieces: tuple[Piece, ...],
+    finish: Literal["stop", "length", "context"],
+    reason: FinishReason,
+    *,
+    whole: bool,
+) -> None:
+    """One that was cut off inside a call is not remembered: the call is no part of what it said."""
+    stage = Stage("generating", script=Scripted(pieces, ()))
+
+    stage.answer.state(Generated(NOW, (99, END), finish))
+
+    end = stage.events()[-1]
+    complete = sum(isinstance(piece, ToolCalled) for piece in pieces)
+    assert isinstance(end, Finished)
+    assert end.reason == reason
+    assert stage.answer.message.tool_calls == (CALL,) * complete
+    assert len(stage.ports.remembered) == whole
+
+
+def test_the_decoder_is_told_how_the_answer_begins_and_whether_a_grammar_guides_it() -> None:
+    """What the prompt opened and what was compiled for it."""
+    for thinking, grammar in ((False, None), (True, cast("Grammar", object()))):
+        stage = Stage("rendering")
+        stage.answer.state(Rendered(TURN, (97,), thinking=thinking, grammar=grammar))
+
+        assert stage.ports.decoders == [(thinking, grammar is not None)]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from tokenizers import Tokenizer
 
 from semantic_actors.domain.request import (
     ChatMessage,
@@ -20,6 +21,9 @@ from semantic_actors.domain.stream import (
     ToolCalled,
 )
 from semantic_actors.text import Codec, OutputDecoder, Piece, StopHit
+from semantic_actors.text.detokenizer import Detokenizer
+from semantic_actors.text.splitter import Splitter, ThoughtMarks
+from semantic_actors.text.stops import StopMatcher
 from tests.text import zoo
 
 ASKED = ChatPrompt((ChatMessage("user", "hi"),), (ToolSpec("look"),))
@@ -166,6 +170,19 @@ def test_a_tool_that_is_shown_in_a_message_is_called(chatml: Codec) -> None:
     assert [
         type(piece) for piece in _answer(chatml.decoder(Generation(prompt)), _ids(CALL))
     ] == KINDS_OF_A_CALL
+
+
+def test_marks_of_several_tokens_are_told_from_text(byte_level: Tokenizer) -> None:
+    """A thought may be marked by a control token and a word, in whatever pieces that comes."""
+    special = {_ids(mark)[0]: mark for mark in ("<|start|>", "<|end|>")}
+    splitter = Splitter(ThoughtMarks("<|start|>thought", "<|end|>"))
+    detokenizer = Detokenizer(byte_level, byte_level=True)
+    decoder = OutputDecoder(detokenizer, special, StopMatcher(()), splitter)
+
+    pieces = _answer(decoder, _ids("<|start|>thought\nhm, \U0001f98a<|end|>\nYes<|end|>."))
+
+    thought = "".join(piece.text for piece in pieces if isinstance(piece, ThinkingDelta))
+    assert (thought, _text(pieces)) == ("hm, \U0001f98a", "Yes.")
 
 
 def test_an_empty_answer_to_who_waits_for_a_thought_is_nothing(chatml: Codec) -> None:

@@ -55,6 +55,7 @@ OPTIONS = st.fixed_dictionaries(
         "notation": st.sampled_from([TAGS, BARE, BRACKET]),
         "thinking": st.booleans(),
         "guided": st.booleans(),
+        "document": st.booleans(),
     }
 )
 
@@ -346,6 +347,27 @@ def test_an_answer_that_is_the_json_of_a_call_is_one_where_models_write_so(answe
 def test_json_that_is_no_call_is_text(answer: str) -> None:
     """An answer is a call only if it is nothing else, and of a tool that was offered."""
     assert _joined(_split(*answer, notation=BARE)) == [TextDelta(answer)]
+
+
+def test_the_text_of_a_document_is_passed_on_to_the_letter() -> None:
+    """What its strings spell is nothing; a thought before it is one, and so is a call instead."""
+    text = f'{{"name": "look", "arguments": {{"a": "<think></think>{SAFE}<hide>"}}}}\n'
+
+    for pieces in ([text], text):
+        found = _split("<think>hm</think>\n", *pieces, notation=BARE, document=True)
+        assert _joined(found) == [ThinkingDelta("hm"), TextDelta(text)]
+    called = _split(f"\n{SAFE}\n{SAFE}", document=True)
+    assert [part.call.id for part in called if isinstance(part, ToolCalled)] == ["id0", "id1"]
+
+
+def test_a_name_is_escaped_where_it_stands_in_a_json_string() -> None:
+    """A call of a tool with a quote in its name streams like any other."""
+    tools = [{"type": "function", "function": {"name": 'a"b'}}]
+    splitter = Splitter(calls=CallReader(TAGS, tools, lambda: "id"), guided=True)
+
+    first, *_ = splitter.push('<tool_call>\n{"name": "a\\"b", "arguments": {')
+
+    assert first == CallStarted("id", 'a"b')
 
 
 def test_calls_in_their_notation_are_found_behind_json() -> None:
