@@ -14,7 +14,7 @@ import structlog
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from semantic_actors.domain.errors import InvalidRequest, PayloadTooLarge
-from semantic_actors.domain.request import ChatPrompt, ToolSpec
+from semantic_actors.domain.request import ChatMessage, ChatPrompt, ToolSpec
 from semantic_actors.text.dialects import Line, Lines, in_call_order, spoken
 from semantic_actors.text.hermes import calls_told, tools_told
 from semantic_actors.text.marks import Guard, Marks
@@ -72,13 +72,27 @@ class ChatTemplate:
         self.openings = Openings(self._opening, vocabulary, REFUSALS)
 
     def draft(self, prompt: ChatPrompt, replayed: Collection[int]) -> Draft:
-        """Render with a slot for each replayed message whose slot the template leaves whole."""
+        """Render with a slot for each replayed message whose slot the template leaves whole.
+
+        Calls are told in text to a template that knows of none, or refuses them as they are.
+        """
         if not self.speaks:
             msg = "the model has no chat template: only text prompts can be served"
             raise InvalidRequest(msg)
+        try:
+            return self._slotted(prompt, replayed, told=not self.shows_calls)
+        except InvalidRequest as refusal:
+            if not self.shows_calls or not any(map(_is_about_calls, prompt.messages)):
+                raise
+            try:
+                return self._slotted(prompt, replayed, told=True)
+            except InvalidRequest:
+                raise refusal from None
+
+    def _slotted(self, prompt: ChatPrompt, replayed: Collection[int], *, told: bool) -> Draft:
         while True:
             try:
-                draft = self._settle(prompt, replayed)
+                draft = self._settle(prompt, replayed, told=told)
             except InvalidRequest:
                 # Some templates insist that a tool's result follows the call, which a slot hides.
                 kept = {i for i in replayed if not prompt.messages[i].tool_calls}
@@ -102,14 +116,14 @@ class ChatTemplate:
         except REFUSALS as error:
             raise _refused(error, draft.marks) from error
 
-    def _settle(self, prompt: ChatPrompt, replayed: Collection[int]) -> Draft:
+    def _settle(self, prompt: ChatPrompt, replayed: Collection[int], *, told: bool) -> Draft:
         marks, tools = Marks(), prompt.tools
         thinking = self._wrapper.has_thinking if prompt.thinking is None else prompt.thinking
         lines = tuple(
             Line(message, marks.slot(index) if index in replayed else None)
             for index, message in enumerate(in_call_order(prompt.messages))
         )
-        if not self.shows_calls:
+        if told:
             lines = calls_told(lines)
         if tools and not self.shows_tools:
             lines, tools = tools_told(lines, tool_dicts(tools, as_it_is)), ()
@@ -211,6 +225,10 @@ def _message(line: Line, names: Mapping[str, str], guarding: Guarding) -> dict[s
         if message.tool_call_id in names:
             shaped["name"] = guarding(names[message.tool_call_id])
     return shaped
+
+
+def _is_about_calls(message: ChatMessage) -> bool:
+    return message.role == "tool" or bool(message.tool_calls)
 
 
 def _refused(error: Exception, marks: Marks) -> InvalidRequest:

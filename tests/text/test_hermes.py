@@ -120,6 +120,34 @@ def test_a_template_that_shows_tools_in_a_way_that_is_not_known_calls_them(
     assert _called(_answer(codec, text, prompt)) == [("look", '{"at": "you"}')]
 
 
+@pytest.mark.parametrize(
+    "calls",
+    [
+        "{% if m.tool_calls %}{{ raise_exception('no calls') }}{% endif %}",
+        "{% if m.role == 'tool' %}{{ raise_exception('no results') }}{% endif %}",
+        "{% for c in m.tool_calls or [] %}{{ c.name + c.function.arguments }}{% endfor %}",
+    ],
+    ids=["calls", "results", "objects"],
+)
+def test_a_template_that_refuses_calls_is_told_of_them_in_text(
+    calls: str, speak: Callable[..., Any]
+) -> None:
+    """A conversation that is refused for its calls alone goes on all the same."""
+    codec = Codec.load(
+        speak("{{ tools }}{% for m in messages %}" + calls + "{{ m.content }};{% endfor %}")
+    )
+    call = ToolCall("1", "look", '{"at": "you"}')
+    messages = (
+        USER,
+        ChatMessage("assistant", "So:", (call,)),
+        ChatMessage("tool", "seen", tool_call_id="1"),
+    )
+
+    text = codec.decode(codec.render(ChatPrompt(messages)))
+
+    assert text.endswith(f"hi;So:\n{CALL};<tool_response>\nseen\n</tool_response>;")
+
+
 def test_without_tools_no_call_is_read(codec: Get) -> None:
     """JSON and tags are text where no tool was offered."""
     for text in (CALL, BARE):
