@@ -1,22 +1,19 @@
-"""From a turn to its reader: streamed as it comes, or whole once it is complete.
-
-Whatever happens to the reader, the turn is cancelled in one place: it costs nothing when the
-answer is complete, and stops a generation within a step when nobody will read it.
-"""
+"""From turns to their reader: streamed as they come, or whole once they are complete."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 
 from aiohttp import web
 
 from semantic_actors.api.bounds import Bounds
+from semantic_actors.api.choices import Choices, begun
 from semantic_actors.api.deadline import write_deadline
-from semantic_actors.api.reply import Reply, collect
-from semantic_actors.api.visit import VISIT
+from semantic_actors.api.reply import Alone, Answer, ChoicesReply, Collector, Reply
+from semantic_actors.api.visit import VISIT, Visit
 from semantic_actors.api.wire import document
 from semantic_actors.domain.request import Generation
 from semantic_actors.sessions.desk import Desk, Identity
-from semantic_actors.sessions.turn import Turn
 
 _WRITE_BUFFER_BYTES: Final = 16 * 2**10
 """Unsent bytes of a stream at which writing waits: a stalled reader is noticed early."""
@@ -45,15 +42,28 @@ class Answering:
         stream: bool,
     ) -> web.StreamResponse:
         """Have the answer generated and hand it to the client as `reply` words it."""
-        turn = await self._desk.begin(identity, generation)
-        try:
-            if stream:
-                return await self._stream(request, turn, reply)
-            return document(reply.document(await collect(turn, request[VISIT])))
-        finally:
-            turn.cancel()
+        return await self.give_choices(
+            request, identity, (generation,), Alone(reply), stream=stream
+        )
 
-    async def _stream(self, request: web.Request, turn: Turn, reply: Reply) -> web.StreamResponse:
+    async def give_choices(
+        self,
+        request: web.Request,
+        identity: Identity,
+        generations: Iterable[Generation],
+        reply: ChoicesReply,
+        *,
+        stream: bool,
+    ) -> web.StreamResponse:
+        """Have an answer generated for each generation and hand them over as `reply` words them."""
+        async with begun(self._desk, identity, generations) as choices:
+            if stream:
+                return await self._stream(request, choices, reply)
+            return document(reply.document(*await _collect(choices, request[VISIT])))
+
+    async def _stream(
+        self, request: web.Request, choices: Choices, reply: ChoicesReply
+    ) -> web.StreamResponse:
         visit = request[VISIT]
         response = web.StreamResponse(headers=_HEADERS)
         if request.transport is not None:
@@ -63,16 +73,25 @@ class Answering:
         while True:
             try:
                 async with asyncio.timeout(self._bounds.ping_interval_s):
-                    event = await anext(turn)
+                    choice, event = await anext(choices)
             except TimeoutError:
                 frames = reply.keepalive
             except StopAsyncIteration:
                 return response
             else:
-                visit.note(event)
-                frames = reply.encode(event)
+                visit.note(event, choice)
+                frames = reply.encode(event, choice)
             if not frames:
                 continue
             async with write_deadline(request, self._bounds.write_deadline_s):
                 await response.write(frames)
                 await request.writer.drain()
+
+
+async def _collect(choices: Choices, visit: Visit) -> list[Answer]:
+    """Read whole answers; raise the error of the first that fails."""
+    collectors = [Collector() for _ in range(len(choices))]
+    async for choice, event in choices:
+        visit.note(event, choice)
+        collectors[choice].add(event)
+    return [collector.answer() for collector in collectors]

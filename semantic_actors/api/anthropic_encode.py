@@ -71,6 +71,7 @@ class MessageReply:
             if isinstance(part, str)
             else _tool_use_block(part, msgspec.json.decode(part.arguments))
             for part in answer.parts
+            if isinstance(part, str | ToolCall)
         ]
         return self._message(blocks, answer.finished.usage) | _stop(answer.finished)
 

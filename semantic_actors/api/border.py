@@ -22,7 +22,6 @@ from semantic_actors.api.refusals import MethodNotAllowed, NoSuchPath
 from semantic_actors.api.visit import VISIT, Visit, dialect_of
 from semantic_actors.api.wire import document, last_frames
 from semantic_actors.domain.errors import Rejected
-from semantic_actors.domain.usage import Usage
 
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -124,7 +123,7 @@ class Border:
             _log.error("request_failed", reason=repr(visit.failure), exc_info=visit.failure)
         resource = request.match_info.route.resource
         route = "unmatched" if resource is None else resource.canonical
-        usage = visit.usage or Usage()
+        usage = visit.usage
         self._metrics.count(request.method, route, status, duration_s)
         if usage.miss is not None:
             self._metrics.missed(usage.miss)

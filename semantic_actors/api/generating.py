@@ -7,9 +7,10 @@ from semantic_actors.api.answer import Answering
 from semantic_actors.api.anthropic_encode import MessageReply
 from semantic_actors.api.body import read_body
 from semantic_actors.api.bounds import Bounds
+from semantic_actors.api.chat_encode import ChatReply
+from semantic_actors.api.completion_encode import CompletionReply
 from semantic_actors.api.decode import decode
 from semantic_actors.api.identity import identify, user_session
-from semantic_actors.api.openai_encode import ChatReply, CompletionReply
 from semantic_actors.api.reply import envelope
 from semantic_actors.api.visit import VISIT
 from semantic_actors.api.wire import document

@@ -28,15 +28,26 @@ class Visit:
     dialect: Dialect
     id: RequestId = field(default_factory=mint_request_id)
     principal: Principal = LOCAL
-    usage: Usage | None = None
+    usages: dict[int, Usage] = field(default_factory=dict)
     failure: Exception | None = None
     stream: web.StreamResponse | None = None
 
-    def note(self, event: TurnEvent) -> None:
-        """Remember what the log will say about the answer."""
+    @property
+    def usage(self) -> Usage:
+        """What the answers have cost so far: those of one request together."""
+        usages = self.usages.values()
+        return Usage(
+            sum(usage.prompt_tokens for usage in usages),
+            sum(usage.cached_tokens for usage in usages),
+            sum(usage.completion_tokens for usage in usages),
+            next((usage.miss for usage in usages if usage.miss is not None), None),
+        )
+
+    def note(self, event: TurnEvent, choice: int = 0) -> None:
+        """Remember what the log will say about an answer, one of several to the request."""
         match event:
             case Started(usage=usage) | Finished(usage=usage):
-                self.usage = usage
+                self.usages[choice] = usage
             case Failed(error=error):
                 self.failure = error
             case _:

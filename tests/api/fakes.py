@@ -9,7 +9,15 @@ from typing import Any
 from semantic_actors.api import Access, Bounds, HttpServer
 from semantic_actors.domain.ids import SessionId, TurnId
 from semantic_actors.domain.request import ChatPrompt, Generation, ToolCall
-from semantic_actors.domain.stream import Finished, Started, TextDelta, ToolCalled, TurnEvent
+from semantic_actors.domain.stream import (
+    ArgumentsDelta,
+    CallStarted,
+    Finished,
+    Started,
+    TextDelta,
+    ToolCalled,
+    TurnEvent,
+)
 from semantic_actors.domain.usage import Miss, Usage
 from semantic_actors.sessions.desk import Health, Identity, ModelCard
 from semantic_actors.sessions.turn import Turn
@@ -41,11 +49,17 @@ DISAPPOINTMENT: tuple[TurnEvent, ...] = (
 )
 """A greeting whose prompt was not found as it should have been."""
 
+
+def called(call: ToolCall) -> tuple[TurnEvent, ...]:
+    """Return the events of a call that arrives whole."""
+    return CallStarted(call.id, call.name), ArgumentsDelta(call.arguments), ToolCalled(call)
+
+
 ERRAND: tuple[TurnEvent, ...] = (
     Started(ASKED),
     TextDelta("I look."),
-    ToolCalled(CALL),
-    ToolCalled(ToolCall("call_2", "list", "{}")),
+    *called(CALL),
+    *called(ToolCall("call_2", "list", "{}")),
     Finished("tool_calls", ANSWERED),
 )
 

@@ -2,7 +2,9 @@
 
 import pytest
 
-from semantic_actors.api.openai_encode import FINISH_REASONS, ChatReply, CompletionReply
+from semantic_actors.api.chat_encode import ChatReply
+from semantic_actors.api.completion_encode import CompletionReply
+from semantic_actors.api.openai_encode import FINISH_REASONS
 from semantic_actors.api.reply import Answer, Envelope
 from semantic_actors.domain.errors import Draining, TurnFailed
 from semantic_actors.domain.ids import RequestId

@@ -16,16 +16,24 @@ from structlog.typing import EventDict
 
 from semantic_actors.api import Bounds
 from semantic_actors.api.anthropic_encode import MessageReply
-from semantic_actors.api.errors import Dialect
-from semantic_actors.api.openai_encode import ChatReply, CompletionReply
-from semantic_actors.api.reply import Envelope, collect
-from semantic_actors.api.visit import Visit
+from semantic_actors.api.chat_encode import ChatReply
+from semantic_actors.api.completion_encode import CompletionReply
+from semantic_actors.api.reply import Collector, Envelope
 from semantic_actors.domain.errors import Draining
-from semantic_actors.domain.ids import RequestId, SessionId, TurnId
+from semantic_actors.domain.ids import RequestId
 from semantic_actors.domain.request import ToolCall
-from semantic_actors.domain.stream import Failed, Finished, Started, TextDelta, ToolCalled
-from semantic_actors.sessions.turn import Turn
-from tests.api.fakes import ANSWERED, ANSWERING, ASKED, BODIES, GREETING, FakeDesk, frames, serving
+from semantic_actors.domain.stream import Failed, Finished, Started, TextDelta
+from tests.api.fakes import (
+    ANSWERED,
+    ANSWERING,
+    ASKED,
+    BODIES,
+    GREETING,
+    FakeDesk,
+    called,
+    frames,
+    serving,
+)
 
 PATIENCE_S = 10.0
 """Far more than anything here takes; a test that needs it has failed."""
@@ -127,8 +135,8 @@ async def test_cancel_after_the_end(client: aiohttp.ClientSession, desk: FakeDes
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
 async def test_stalled_reader(desk: FakeDesk, path: str) -> None:
     """A reader that never reads is noticed within some 300 kB, cut off, and its turn cancelled."""
-    call = ToolCalled(ToolCall("t", "write", json.dumps({"text": "x" * 1000})))
-    desk.script = (Started(ASKED), *[call] * 300)
+    call = called(ToolCall("t", "write", json.dumps({"text": "x" * 1000})))
+    desk.script = (Started(ASKED), *call * 300)
 
     with capture_logs() as lines:
         async with (
@@ -208,16 +216,18 @@ calls = st.builds(
     texts,
     st.dictionaries(texts, texts | st.integers(-(2**53), 2**53)).map(json.dumps),
 )
-answers = st.lists(texts.map(TextDelta) | calls.map(ToolCalled))
+answers = st.lists(texts.map(TextDelta).map(lambda text: (text,)) | calls.map(called)).map(
+    lambda parts: [event for part in parts for event in part]
+)
 ENVELOPE = Envelope("id", "pocket", 0, RequestId("req"))
 
 
-async def whole(kind: type[Any], events: list[Any]) -> dict[str, Any]:
-    """Read a turn to its end and show it whole."""
-    turn = Turn(TurnId(1), SessionId("s"), lambda: None)
+def whole(kind: type[Any], events: list[Any]) -> dict[str, Any]:
+    """Put the events of a turn together and show it whole."""
+    collector = Collector()
     for event in (Started(ASKED), *events, Finished("stop", ANSWERED)):
-        turn.put(event)
-    document = kind(ENVELOPE).document(await collect(turn, Visit(Dialect.OPENAI)))
+        collector.add(event)
+    document = kind(ENVELOPE).document(collector.answer())
     assert isinstance(document, dict)
     return document
 
@@ -244,7 +254,7 @@ def test_message_is_its_stream(events: list[Any]) -> None:
             case {"delta": {"type": "input_json_delta", "partial_json": arguments}}:
                 content[-1]["input"] = json.loads(arguments)
 
-    assert asyncio.run(whole(MessageReply, events))["content"] == content
+    assert whole(MessageReply, events)["content"] == content
 
 
 @pytest.mark.slow
@@ -261,7 +271,7 @@ def test_chat_is_its_stream(events: list[Any]) -> None:
                 if "id" not in call
             ]
 
-    message = asyncio.run(whole(ChatReply, events))["choices"][0]["message"]
+    message = whole(ChatReply, events)["choices"][0]["message"]
     assert (message["content"] or "") == text
     assert [c["function"]["arguments"] for c in message.get("tool_calls", [])] == arguments
 
@@ -272,4 +282,4 @@ def test_completion_is_its_stream(events: list[Any]) -> None:
     """A text completion's stream, put together, is the whole text."""
     text = "".join(data["choices"][0]["text"] for data in streamed(CompletionReply, events))
 
-    assert asyncio.run(whole(CompletionReply, events))["choices"][0]["text"] == text
+    assert whole(CompletionReply, events)["choices"][0]["text"] == text
