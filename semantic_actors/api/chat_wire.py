@@ -1,150 +1,132 @@
 """The requests of OpenAI's Chat Completions API, and what they mean.
 
-A `developer` message is a system message. `tool_choice` `none` takes the tools away; the others
-are what a model does anyway or cannot be made to do.
+Whether the model is to think is said by `reasoning_effort`, of which templates know only whether
+there is any, or by `chat_template_kwargs`, as clients of local servers do and who win.
 """
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from semantic_actors.api import fields, openai_wire
+from semantic_actors.api.chat_messages import Messages, chat_messages
+from semantic_actors.api.chat_tools import Choice, Tools, narrowed, offered, tool_choice
 from semantic_actors.api.decode import check_depth
-from semantic_actors.api.fields import JsonObject, NonEmpty, TextBlock, check_object, joined
-from semantic_actors.api.openai_wire import Continuation, Count
-from semantic_actors.domain import limits
-from semantic_actors.domain.request import (
-    ChatMessage,
-    ChatPrompt,
-    Generation,
-    ToolCall,
-    ToolSpec,
-)
+from semantic_actors.api.fields import Attachments, JsonObject, NonEmpty
+from semantic_actors.api.openai_wire import Continuation, Logprobs, refuse_unsupported
+from semantic_actors.api.refusals import FieldRefused, Superseded
+from semantic_actors.domain.request import ChatPrompt, Generation, JsonOutput
+
+_NEUTRAL: Final[Mapping[str, Any]] = {"audio": None, "web_search_options": None}
+"""The value of each parameter without support that changes nothing."""
+
+_SUPERSEDED: Final[Mapping[str, str]] = {"functions": "tools", "function_call": "tool_choice"}
 
 
-class Refusal(msgspec.Struct, tag_field="type", tag="refusal"):
-    """A part of an assistant's message by which another model declined."""
+class TextFormat(msgspec.Struct, tag_field="type", tag="text"):
+    """Any text."""
 
 
-class CalledFunction(msgspec.Struct):
-    """Name and arguments of a call; the arguments are JSON text and stay as they are."""
-
-    name: str
-    arguments: str
+class JsonObjectFormat(msgspec.Struct, tag_field="type", tag="json_object"):
+    """Any JSON object."""
 
 
-class Call(msgspec.Struct):
-    """A call the model made."""
-
-    id: str
-    function: CalledFunction
-
-
-class SystemMessage(msgspec.Struct, tag_field="role", tag="system"):
-    """Instructions."""
-
-    content: str | list[TextBlock]
-
-
-class DeveloperMessage(msgspec.Struct, tag_field="role", tag="developer"):
-    """Instructions, by their newer name."""
-
-    content: str | list[TextBlock]
-
-
-class UserMessage(msgspec.Struct, tag_field="role", tag="user"):
-    """Text of the user."""
-
-    content: str | list[TextBlock]
-
-
-class AssistantMessage(msgspec.Struct, tag_field="role", tag="assistant"):
-    """Text of the model and its tool calls."""
-
-    content: str | list[TextBlock | Refusal] | None = None
-    tool_calls: list[Call] | None = None
-
-
-class ToolMessage(msgspec.Struct, tag_field="role", tag="tool"):
-    """What a tool answered."""
-
-    tool_call_id: str
-    content: str | list[TextBlock]
-
-
-Message = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
-
-
-class Function(msgspec.Struct):
-    """A function the client offers."""
+class JsonSchema(msgspec.Struct):
+    """A schema; without one any object will do."""
 
     name: NonEmpty
-    description: str | None = None
-    parameters: JsonObject | None = None
+    schema: JsonObject | None = None
 
 
-class Tool(msgspec.Struct):
-    """A tool; only functions can be offered to a local model, others are passed over."""
+class JsonSchemaFormat(msgspec.Struct, tag_field="type", tag="json_schema"):
+    """JSON that a schema accepts; `strict` or not, nothing else can be generated."""
 
-    type: str
-    function: Function | None = None
+    json_schema: JsonSchema
 
 
-class ResponseFormat(msgspec.Struct):
-    """The form of the answer: text, and only text."""
+class TemplateArguments(msgspec.Struct):
+    """What is said to the chat template itself; the names that templates have for one thing."""
 
-    type: Literal["text"]
+    enable_thinking: bool | None = None
+    thinking: bool | None = None
 
 
 class ChatRequest(Continuation, kw_only=True):
     """The body of `/v1/chat/completions`."""
 
-    messages: Annotated[list[Message], Meta(min_length=1, max_length=limits.MAX_MESSAGES)]
+    messages: Messages
     max_completion_tokens: fields.MaxTokens | None = None
-    tools: Annotated[list[Tool], Meta(max_length=limits.MAX_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | JsonObject | None = None
-    response_format: ResponseFormat | None = None
+    tools: Tools | None = None
+    tool_choice: Choice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
     logprobs: bool | None = None
-    top_logprobs: Count | None = None
-    functions: list[Any] | None = None
-
-
-def generation(body: ChatRequest) -> Generation:
-    """Translate a request for an answer."""
-    prompt = ChatPrompt(
-        messages=tuple(_messages(body.messages)),
-        tools=() if body.tool_choice == "none" else tuple(_tools(body.tools or [])),
+    top_logprobs: Logprobs | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
+        None
     )
-    return openai_wire.generation(body, prompt, body.max_completion_tokens or body.max_tokens)
+    chat_template_kwargs: TemplateArguments | None = None
+    modalities: Annotated[list[Literal["text"]], Meta(min_length=1)] | None = None
+    audio: Any = None
+    web_search_options: Any = None
+    functions: Any = None
+    function_call: Any = None
 
 
-def _tools(tools: list[Tool]) -> Iterator[ToolSpec]:
-    for index, tool in enumerate(tools):
-        if tool.function is not None:
-            parameters = tool.function.parameters or {}
-            check_depth(parameters, f"tools[{index}].function.parameters")
-            yield ToolSpec(tool.function.name, tool.function.description, parameters)
+def generations(body: ChatRequest, attachments: Attachments) -> tuple[Generation, ...]:
+    """Translate a request for answers."""
+    _refuse(body)
+    tools = offered(body.tools or [])
+    choice = tool_choice(body.tool_choice, tools, parallel=body.parallel_tool_calls)
+    prompt = ChatPrompt(
+        messages=tuple(chat_messages(body.messages, attachments)),
+        tools=narrowed(tools, body.tool_choice),
+        thinking=_thinking(body),
+    )
+    return openai_wire.generations(
+        body,
+        prompt,
+        max_tokens=body.max_completion_tokens or body.max_tokens,
+        logprobs=_logprobs(body),
+        tool_choice=choice,
+        output=_output(body),
+    )
 
 
-def _messages(messages: list[Message]) -> Iterator[ChatMessage]:
-    for index, message in enumerate(messages):
-        match message:
-            case SystemMessage() | DeveloperMessage():
-                yield ChatMessage("system", joined(message.content))
-            case UserMessage():
-                yield ChatMessage("user", joined(message.content))
-            case AssistantMessage():
-                calls = tuple(_calls(message.tool_calls or [], f"messages[{index}].tool_calls"))
-                yield ChatMessage("assistant", joined(message.content, ""), calls)
-            case ToolMessage():
-                yield ChatMessage(
-                    "tool", joined(message.content), tool_call_id=message.tool_call_id
-                )
+def _refuse(body: ChatRequest) -> None:
+    refuse_unsupported(body, _NEUTRAL)
+    for field, successor in _SUPERSEDED.items():
+        if getattr(body, field):
+            raise Superseded(field, successor)
 
 
-def _calls(calls: list[Call], path: str) -> Iterator[ToolCall]:
-    for index, call in enumerate(calls):
-        check_object(call.function.arguments, f"{path}[{index}].function.arguments")
-        yield ToolCall(call.id, call.function.name, call.function.arguments)
+def _thinking(body: ChatRequest) -> bool | None:
+    said = body.chat_template_kwargs or TemplateArguments()
+    for told in (said.enable_thinking, said.thinking):
+        if told is not None:
+            return told
+    return None if body.reasoning_effort is None else body.reasoning_effort != "none"
+
+
+def _logprobs(body: ChatRequest) -> int | None:
+    if body.logprobs:
+        return body.top_logprobs or 0
+    if body.top_logprobs:
+        field = "top_logprobs"
+        raise FieldRefused(field, "0 or null without logprobs", str(body.top_logprobs))
+    return None
+
+
+def _output(body: ChatRequest) -> JsonOutput | None:
+    match body.response_format:
+        case JsonObjectFormat():
+            return JsonOutput('{"type":"object"}', "response_format")
+        case JsonSchemaFormat(json_schema=JsonSchema(schema=schema)):
+            field = "response_format.json_schema.schema"
+            wanted = {"type": "object"} if schema is None else schema
+            check_depth(wanted, field)
+            return JsonOutput(msgspec.json.encode(wanted).decode(), field)
+        case _:
+            return None

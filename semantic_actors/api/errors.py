@@ -12,8 +12,14 @@ import msgspec
 
 from semantic_actors.api.refusals import (
     BodyTooSlow,
+    FieldMissing,
+    MalformedBody,
     MethodNotAllowed,
+    NoEmbeddings,
+    NoSuchModel,
+    Superseded,
     ThreadUnsupported,
+    Unsupported,
     UnsupportedMediaType,
 )
 from semantic_actors.domain.errors import (
@@ -51,9 +57,15 @@ _INVALID: Final = "invalid_request_error"
 _TABLE: Final[Mapping[type[Exception], _Row]] = {
     PromptTooLong: _Row(400, _INVALID, _INVALID, "context_length_exceeded"),
     NeverFits: _Row(400, _INVALID, _INVALID, "context_length_exceeded"),
-    InvalidRequest: _Row(400, _INVALID, _INVALID),
+    InvalidRequest: _Row(400, _INVALID, _INVALID, "invalid_value"),
+    FieldMissing: _Row(400, _INVALID, _INVALID, "missing_required_parameter"),
+    MalformedBody: _Row(400, _INVALID, _INVALID),
+    NoEmbeddings: _Row(400, _INVALID, _INVALID, "model_not_supported"),
+    Superseded: _Row(400, _INVALID, _INVALID, "unsupported_parameter"),
+    Unsupported: _Row(400, _INVALID, _INVALID, "unsupported_value"),
     Unauthenticated: _Row(401, "authentication_error", "authentication_error", "invalid_api_key"),
     AccessDenied: _Row(403, "permission_error", "permission_error"),
+    NoSuchModel: _Row(404, "not_found_error", _INVALID, "model_not_found"),
     NotFound: _Row(404, "not_found_error", "not_found_error"),
     MethodNotAllowed: _Row(405, _INVALID, _INVALID, "method_not_allowed"),
     BodyTooSlow: _Row(408, _INVALID, _INVALID, "body_too_slow"),

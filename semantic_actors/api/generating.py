@@ -11,6 +11,7 @@ from semantic_actors.api.chat_encode import ChatReply
 from semantic_actors.api.completion_encode import CompletionReply
 from semantic_actors.api.decode import decode
 from semantic_actors.api.identity import identify, user_session
+from semantic_actors.api.refusals import NoEmbeddings
 from semantic_actors.api.reply import envelope
 from semantic_actors.api.visit import VISIT
 from semantic_actors.api.wire import document
@@ -47,25 +48,38 @@ class GeneratingEndpoints:
         """Answer a conversation of OpenAI's Chat Completions API."""
         body = decode(await read_body(request, self._bounds), chat_wire.ChatRequest)
         sealed = envelope("chatcmpl-", self._desk.model.name, request[VISIT])
-        return await self._answering.give(
+        return await self._answering.give_choices(
             request,
             _identity(request, "prompt_cache_key", body.prompt_cache_key),
-            chat_wire.generation(body),
-            ChatReply(sealed, include_usage=body.wants_usage),
+            chat_wire.generations(body, self._bounds.attachments),
+            ChatReply(sealed, n=body.n or 1, include_usage=body.wants_usage),
             stream=bool(body.stream),
         )
 
     async def completions(self, request: web.Request) -> web.StreamResponse:
-        """Continue a text."""
+        """Continue texts."""
         body = decode(await read_body(request, self._bounds), completion_wire.CompletionRequest)
-        sealed = envelope("cmpl-", self._desk.model.name, request[VISIT])
-        return await self._answering.give(
+        generations = completion_wire.generations(body)
+        n = body.n or 1
+        reply = CompletionReply(
+            envelope("cmpl-", self._desk.model.name, request[VISIT]),
+            prompts=len(generations) // n,
+            n=n,
+            echoes=completion_wire.echoes(body),
+            include_usage=body.wants_usage,
+        )
+        return await self._answering.give_choices(
             request,
             _identity(request, "prompt_cache_key", body.prompt_cache_key),
-            completion_wire.generation(body),
-            CompletionReply(sealed, include_usage=body.wants_usage),
+            generations,
+            reply,
             stream=bool(body.stream),
         )
+
+    async def embeddings(self, request: web.Request) -> web.StreamResponse:
+        """Refuse to embed: the served model generates, and that is all it does."""
+        await read_body(request, self._bounds)
+        raise NoEmbeddings(self._desk.model.name)
 
 
 def _identity(request: web.Request, field: str, value: str | None) -> Identity:

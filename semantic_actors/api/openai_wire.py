@@ -13,20 +13,13 @@ from msgspec import Meta
 from semantic_actors.api import fields
 from semantic_actors.api.refusals import Unsupported
 from semantic_actors.domain import limits
-from semantic_actors.domain.request import Generation, Prompt, Sampling
+from semantic_actors.domain.request import Generation, JsonOutput, Prompt, Sampling, ToolChoice
 
-Count = Annotated[int, Meta(ge=0, le=limits.MAX_TOKENS_BOUND)]
+Choices = Annotated[int, Meta(ge=1, le=limits.MAX_CHOICES)]
+Logprobs = Annotated[int, Meta(ge=0, le=limits.MAX_LOGPROBS)]
 
-_NEUTRAL: Final[Mapping[str, Any]] = {
-    "n": 1,
-    "best_of": 1,
-    "echo": False,
-    "suffix": "",
-    "logprobs": False,
-    "top_logprobs": 0,
-    "functions": [],
-}
-"""The value of each parameter without support that changes nothing; null is another."""
+_SEED_STRIDE: Final = 0x9E3779B97F4A7C15
+"""Between the seeds of two choices, far apart: from the one that is given follow the others."""
 
 
 class StreamOptions(msgspec.Struct):
@@ -49,7 +42,7 @@ class Continuation(msgspec.Struct, kw_only=True):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     prompt_cache_key: str | None = None
-    n: Count | None = None
+    n: Choices | None = None
     presence_penalty: fields.Penalty | None = None
     frequency_penalty: fields.Penalty | None = None
     repetition_penalty: fields.RepetitionPenalty | None = None
@@ -61,33 +54,52 @@ class Continuation(msgspec.Struct, kw_only=True):
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
 
-def refuse_unsupported(body: Continuation) -> None:
-    """Raise `Unsupported` for the first parameter that asks for what we do not have."""
-    for field in body.__struct_fields__:
+def refuse_unsupported(body: Continuation, neutral: Mapping[str, Any]) -> None:
+    """Raise `Unsupported` for the first field that is neither null nor its `neutral` value."""
+    for field, nothing in neutral.items():
         value = getattr(body, field)
-        if field in _NEUTRAL and value is not None and value != _NEUTRAL[field]:
-            raise Unsupported(field, _as_json(value), _as_json(_NEUTRAL[field]))
+        if value is not None and value != nothing:
+            raise Unsupported(
+                field, _as_json(value), None if nothing is None else _as_json(nothing)
+            )
 
 
-def generation(body: Continuation, prompt: Prompt, max_tokens: int | None) -> Generation:
-    """Translate a request for an answer."""
-    refuse_unsupported(body)
+def generations(
+    body: Continuation,
+    prompt: Prompt,
+    *,
+    max_tokens: int | None,
+    logprobs: int | None,
+    tool_choice: ToolChoice = ToolChoice(),  # noqa: B008 - it never changes
+    output: JsonOutput | None = None,
+) -> tuple[Generation, ...]:
+    """Translate a request for answers to one prompt: they differ by nothing but their seeds."""
     stop = [body.stop] if isinstance(body.stop, str) else body.stop or []
-    return Generation(
+    first = Generation(
         prompt=prompt,
-        sampling=_sampling(body),
+        sampling=_sampling(body, logprobs),
         max_tokens=max_tokens,
         stop=tuple(stop),
+        tool_choice=tool_choice,
+        output=output,
     )
+    return (first, *(_another(first, choice) for choice in range(1, body.n or 1)))
 
 
-def _sampling(body: Continuation) -> Sampling:
+def _another(first: Generation, choice: int) -> Generation:
+    seed = (first.sampling.seed + choice * _SEED_STRIDE) & limits.MAX_SEED
+    sampling = msgspec.structs.replace(first.sampling, seed=seed)
+    return msgspec.structs.replace(first, sampling=sampling)
+
+
+def _sampling(body: Continuation, logprobs: int | None) -> Sampling:
     return msgspec.structs.replace(
         fields.sampling(body.temperature, body.top_p, body.top_k, body.min_p, body.seed),
         repetition_penalty=body.repetition_penalty or 1.0,
         presence_penalty=body.presence_penalty or 0.0,
         frequency_penalty=body.frequency_penalty or 0.0,
         logit_bias=tuple(sorted((body.logit_bias or {}).items())),
+        logprobs=logprobs,
     )
 
 

@@ -40,11 +40,26 @@ class FieldMissing(InvalidRequest):
 
 
 class Unsupported(InvalidRequest):
-    """A field asks for what we do not have; `allowed` asks for nothing."""
+    """A field asks for what we do not have; `allowed`, if there is such a value, for nothing."""
 
-    def __init__(self, field: str, got: str, allowed: str) -> None:
+    def __init__(self, field: str, got: str, allowed: str | None) -> None:
+        passing = "null" if allowed is None else f"{allowed} or null"
+        super().__init__(f"{field}: {shortened(got)} is not supported, only {passing}", field=field)
+
+
+class Superseded(InvalidRequest):
+    """A field was given up by its API for another one, which we have."""
+
+    def __init__(self, field: str, successor: str) -> None:
+        super().__init__(f"{field}: not supported, {successor} took its place", field=field)
+
+
+class NoEmbeddings(InvalidRequest):
+    """The model is asked for vectors."""
+
+    def __init__(self, model: str) -> None:
         super().__init__(
-            f"{field}: {shortened(got)} is not supported, only {allowed} or null", field=field
+            f"model: {shortened(model)!r} has no embeddings, it generates text", field="model"
         )
 
 

@@ -112,6 +112,7 @@ class HttpServer:
                 web.post("/v1/messages/count_tokens", generating.count_tokens),
                 web.post("/v1/chat/completions", generating.chat),
                 web.post("/v1/completions", generating.completions),
+                web.post("/v1/embeddings", generating.embeddings),
                 web.get("/v1/models", models.index),
                 web.get("/v1/models/{id:.+}", models.show),
                 web.get("/livez", health.livez),

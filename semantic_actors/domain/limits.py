@@ -41,6 +41,12 @@ MAX_REPETITION_PENALTY: Final = 10
 MAX_LOGPROBS: Final = 20
 """Likeliest tokens reported beside a drawn one; OpenAI's own bound."""
 
+MAX_CHOICES: Final = 16
+"""Answers to one request, `n` to each of its prompts; each waits and runs as a turn of its own."""
+
+MAX_PROMPT_TOKENS: Final = 2**20
+"""Token ids in a prompt that is given in ids; more than any context holds."""
+
 MAX_SESSION_ID_CHARS: Final = 512
 """Length of a session id in a header or body."""
 

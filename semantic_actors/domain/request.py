@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from semantic_actors.domain.ids import TokenIds
+
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -69,7 +71,13 @@ class TextPrompt(msgspec.Struct, frozen=True):
     text: str
 
 
-Prompt = ChatPrompt | TextPrompt
+class TokenPrompt(msgspec.Struct, frozen=True):
+    """Token ids to be continued as they stand: the client has done the tokenizer's work."""
+
+    tokens: TokenIds
+
+
+Prompt = ChatPrompt | TextPrompt | TokenPrompt
 
 
 class Sampling(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from semantic_actors.actors import (
 )
 from semantic_actors.domain.errors import Draining, Overloaded, SemanticActorsError, TurnFailed
 from semantic_actors.domain.ids import Principal, SequenceId, SessionId, TokenIds, TurnId
-from semantic_actors.domain.request import ChatPrompt, Generation, Prompt
+from semantic_actors.domain.request import ChatPrompt, Generation, Prompt, TokenPrompt
 from semantic_actors.domain.stream import DrawnLogprob
 from semantic_actors.domain.usage import Miss
 from semantic_actors.persistence.messages import Recall, Remember, StoreMessage
@@ -253,6 +253,8 @@ class Session(Actor[SessionMessage]):
             chain = digests(prompt.messages)
             digest, replay = chain[-1], self._transcript.replay(chain)
             tokens = self._codec.render(prompt, replay)
+        elif isinstance(prompt, TokenPrompt):
+            tokens = self._codec.check(prompt.tokens)
         else:
             tokens = self._codec.encode_text(prompt.text)
         ids, answers = array("I", tokens), replay.values()

@@ -25,7 +25,7 @@ from mlx_lm import tokenizer_utils
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tokenizers import Tokenizer
 
-from semantic_actors.domain.errors import ModelLoadFailed
+from semantic_actors.domain.errors import InvalidRequest, ModelLoadFailed
 from semantic_actors.domain.ids import TokenIds
 from semantic_actors.domain.request import ChatPrompt, Generation
 from semantic_actors.domain.stream import DrawnLogprob, TokenLogprob
@@ -114,6 +114,15 @@ class Codec:
     def encode_text(self, text: str) -> TokenIds:
         """Return the tokens of a text prompt, after BOS if the tokenizer adds one."""
         return self._vocabulary.encode_text(text)
+
+    def check(self, tokens: TokenIds) -> TokenIds:
+        """Return a prompt of token ids as it is. Raises `InvalidRequest` for an unknown one."""
+        known = self._vocabulary.tokenizer.id_to_token
+        for token in sorted({*tokens}, reverse=True):
+            if known(token) is None:
+                msg = f"prompt: token {token} is not one of the {self.vocabulary} that there are"
+                raise InvalidRequest(msg, field="prompt")
+        return tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens, control tokens spelled out: for people, who compare."""

@@ -1,44 +1,19 @@
 """A chat or text request of OpenAI's and what it means."""
 
-import json
 from typing import Any
 
+import msgspec
 import pytest
 
-from semantic_actors.api import chat_wire, completion_wire
-from semantic_actors.api.decode import decode
+from semantic_actors.domain import limits
 from semantic_actors.domain.request import (
     ChatMessage,
     ChatPrompt,
-    Generation,
+    JsonOutput,
     Sampling,
-    TextPrompt,
     ToolCall,
-    ToolSpec,
 )
-
-HI = {"role": "user", "content": "hi"}
-
-
-def chat(**body: Any) -> Generation:
-    """Translate a chat."""
-    whole = {"model": "any", "messages": [HI]} | body
-    return chat_wire.generation(decode(json.dumps(whole).encode(), chat_wire.ChatRequest))
-
-
-def prompt(**body: Any) -> ChatPrompt:
-    """Translate the conversation of a chat."""
-    asked = chat(**body).prompt
-    assert isinstance(asked, ChatPrompt)
-    return asked
-
-
-def completion(**body: Any) -> Generation:
-    """Translate a text completion."""
-    whole = {"model": "any", "prompt": "Once"} | body
-    return completion_wire.generation(
-        decode(json.dumps(whole).encode(), completion_wire.CompletionRequest)
-    )
+from tests.api.openai_requests import chat, chats, completion, prompt
 
 
 def test_conversation() -> None:
@@ -68,19 +43,117 @@ def test_conversation() -> None:
     ) == prompt(messages=messages).messages
 
 
-def test_tools() -> None:
-    """Functions are offered as they are; tools of other kinds are passed over."""
-    schema = {"type": "object", "properties": {"z": {}, "a": {}}}
-    function = {"name": "read", "description": "d", "parameters": schema, "strict": True}
-    tools = [
-        {"type": "function", "function": function},
-        {"type": "function", "function": {"name": "list"}},
-        {"type": "custom", "custom": {"name": "x"}},
+def test_reasoning_comes_back() -> None:
+    """What the assistant thought is understood by either name; what it refused with, it said."""
+    declined = [{"type": "refusal", "refusal": "I will not"}, {"type": "text", "text": "."}]
+    messages = [
+        {"role": "assistant", "content": "a", "reasoning_content": "b"},
+        {"role": "assistant", "content": "a", "reasoning": "c", "reasoning_content": None},
+        {"role": "assistant", "content": None, "refusal": "no"},
+        {"role": "assistant", "content": declined},
     ]
 
-    assert (ToolSpec("read", "d", schema), ToolSpec("list")) == prompt(tools=tools).tools
-    assert prompt(tools=tools, tool_choice="none").tools == ()
-    assert prompt(tools=tools).tools == prompt(tools=tools, tool_choice={"type": "x"}).tools
+    assert (
+        ChatMessage("assistant", "a", reasoning="b"),
+        ChatMessage("assistant", "a", reasoning="c"),
+        ChatMessage("assistant", "no"),
+        ChatMessage("assistant", "I will not."),
+    ) == prompt(messages=messages).messages
+
+
+@pytest.mark.parametrize(
+    ("part", "shown"),
+    [
+        ({"type": "image_url", "image_url": {"url": "http://host/a.png"}}, "image"),
+        ({"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}, "audio"),
+        ({"type": "file", "file": {"file_id": "f"}}, "file"),
+    ],
+)
+def test_attachments(part: dict[str, Any], shown: str) -> None:
+    """Where it is asked for, a place is left in the text for what the model cannot read."""
+    messages = [{"role": "user", "content": [{"type": "text", "text": "see"}, part]}]
+
+    (asked,) = chats("placeholder", messages=messages)
+    assert isinstance(asked.prompt, ChatPrompt)
+    assert asked.prompt.messages[0].content == (
+        f"see\n[{shown} omitted: the model reads text only]"
+    )
+
+
+SCHEMA = {"type": "object", "properties": {"z": {"type": "string"}, "a": {}}}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (None, None),
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, JsonOutput('{"type":"object"}', "response_format")),
+        (
+            {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": SCHEMA}},
+            JsonOutput(
+                '{"type":"object","properties":{"z":{"type":"string"},"a":{}}}',
+                "response_format.json_schema.schema",
+            ),
+        ),
+        (
+            {"type": "json_schema", "json_schema": {"name": "n"}},
+            JsonOutput('{"type":"object"}', "response_format.json_schema.schema"),
+        ),
+    ],
+)
+def test_response_format(wanted: Any, expected: JsonOutput | None) -> None:
+    """JSON is asked for as a schema, its keys in the order they came."""
+    assert chat(response_format=wanted).output == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, None),
+        ({"reasoning_effort": None}, None),
+        ({"reasoning_effort": "none"}, False),
+        ({"reasoning_effort": "minimal"}, True),
+        ({"reasoning_effort": "high"}, True),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, False),
+        ({"chat_template_kwargs": {"thinking": True, "other": 1}}, True),
+        ({"chat_template_kwargs": {}}, None),
+        ({"chat_template_kwargs": {"enable_thinking": True}, "reasoning_effort": "none"}, True),
+    ],
+)
+def test_thinking(body: dict[str, Any], expected: bool | None) -> None:  # noqa: FBT001
+    """An effort says whether to think; what is said to the template wins."""
+    assert prompt(**body).thinking is expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, None),
+        ({"logprobs": False, "top_logprobs": 0}, None),
+        ({"logprobs": True}, 0),
+        ({"logprobs": True, "top_logprobs": 20}, 20),
+    ],
+)
+def test_logprobs(body: dict[str, Any], expected: int | None) -> None:
+    """Log-probabilities are asked for with so many of the likeliest."""
+    assert chat(**body).sampling.logprobs == expected
+
+
+def test_choices() -> None:
+    """Several answers differ by their seeds alone, and the first is the only one of a single."""
+    single, several = chat(seed=7), chats(seed=7, n=16)
+    seeds = [one.sampling.seed for one in several]
+
+    assert several == chats(seed=7, n=16)
+    assert several[0] == single
+    assert len({*seeds}) == 16
+    assert all(0 <= seed <= limits.MAX_SEED for seed in seeds)
+    assert {
+        msgspec.structs.replace(one, sampling=msgspec.structs.replace(one.sampling, seed=7))
+        for one in several
+    } == {single}
+    assert len({one.sampling.seed for one in chats(n=16)}) == 16
 
 
 @pytest.mark.parametrize(
@@ -150,20 +223,34 @@ def test_what_asks_for_nothing_is_accepted() -> None:
     """Parameters without support pass where they would change nothing."""
     chat(
         n=1,
-        logprobs=False,
-        top_logprobs=0,
         presence_penalty=0,
         frequency_penalty=0.0,
         logit_bias={},
-        response_format={"type": "text"},
-        functions=None,
-        user="me",
-        store=False,
+        functions=[],
+        function_call=None,
+        tool_choice="none",
+        parallel_tool_calls=True,
+        modalities=["text"],
+        audio=None,
+        web_search_options=None,
     )
     completion(best_of=1, echo=False, suffix="", logprobs=None)
 
 
-def test_completion() -> None:
-    """A text prompt is continued as it stands; this API's default is 16 tokens."""
-    assert (TextPrompt("Once"), 16) == (completion().prompt, completion().max_tokens)
-    assert TextPrompt("Two") == completion(prompt=["Two"]).prompt
+def test_what_does_not_concern_the_answer_is_passed_over() -> None:
+    """What other servers do with a request is nothing to us, and what we do not know neither."""
+    seen = chat(
+        seed=1,
+        user="me",
+        store=True,
+        metadata={"a": "b"},
+        service_tier="flex",
+        safety_identifier="x",
+        prompt_cache_retention="24h",
+        verbosity="low",
+        prediction={"type": "content", "content": "a"},
+        stream_options={"include_obfuscation": True},
+        brand_new={"a": [1]},
+    )
+
+    assert seen == chat(seed=1)
