@@ -39,7 +39,7 @@ Content = str | list[Part]
 
 
 class CalledFunction(msgspec.Struct):
-    """Name and arguments of a call; the arguments are JSON text and stay as they are."""
+    """Name and arguments of a call, JSON text that stays as it is; "" stands for none."""
 
     name: str
     arguments: str
@@ -143,5 +143,6 @@ def _assistant(message: AssistantMessage, text: str, path: str) -> ChatMessage:
 
 def _calls(calls: list[Call], path: str) -> Iterator[ToolCall]:
     for index, call in enumerate(calls):
-        check_object(call.function.arguments, f"{path}[{index}].function.arguments")
-        yield ToolCall(call.id, call.function.name, call.function.arguments)
+        arguments = call.function.arguments or "{}"
+        check_object(arguments, f"{path}[{index}].function.arguments")
+        yield ToolCall(call.id, call.function.name, arguments)

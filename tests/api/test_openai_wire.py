@@ -43,6 +43,14 @@ def test_conversation() -> None:
     ) == prompt(messages=messages).messages
 
 
+def test_a_call_without_arguments() -> None:
+    """No arguments at all are those of an empty object."""
+    function = {"name": "list", "arguments": ""}
+    called = {"role": "assistant", "tool_calls": [{"id": "t1", "function": function}]}
+
+    assert prompt(messages=[called]).messages[0].tool_calls == (ToolCall("t1", "list", "{}"),)
+
+
 def test_reasoning_comes_back() -> None:
     """What the assistant thought is understood by either name; what it refused with, it said."""
     declined = [{"type": "refusal", "refusal": "I will not"}, {"type": "text", "text": "."}]
