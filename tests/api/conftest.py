@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
+import openai
 import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
@@ -35,3 +36,15 @@ async def client(port: int) -> AsyncIterator[aiohttp.ClientSession]:
     """Open a client of the server."""
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
         yield session
+
+
+@pytest_asyncio.fixture
+async def gpt(port: int) -> AsyncIterator[openai.AsyncOpenAI]:
+    """Open OpenAI's SDK."""
+    async with openai.AsyncOpenAI(
+        base_url=f"http://127.0.0.1:{port}/v1",
+        api_key="any",
+        max_retries=0,
+        _strict_response_validation=True,
+    ) as client:
+        yield client

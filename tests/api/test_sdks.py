@@ -1,15 +1,14 @@
-"""The official SDKs, strict about every field, against our server."""
+"""Anthropic's official SDK, strict about every field, against our server."""
 
 from collections.abc import AsyncIterator
 
 import anthropic
-import openai
 import pytest
 import pytest_asyncio
 
 from semantic_actors.domain.errors import Draining, Overloaded, PromptTooLong
 from semantic_actors.domain.stream import Failed, Finished, Started, TextDelta
-from tests.api.fakes import ANSWERED, ASKED, DISAPPOINTMENT, ERRAND, GREETING, MISSED, FakeDesk
+from tests.api.fakes import ANSWERED, ASKED, DISAPPOINTMENT, ERRAND, MISSED, FakeDesk
 
 pytestmark = pytest.mark.asyncio
 
@@ -21,18 +20,6 @@ async def claude(port: int) -> AsyncIterator[anthropic.AsyncAnthropic]:
     """Open Anthropic's SDK."""
     async with anthropic.AsyncAnthropic(
         base_url=f"http://127.0.0.1:{port}",
-        api_key="any",
-        max_retries=0,
-        _strict_response_validation=True,
-    ) as client:
-        yield client
-
-
-@pytest_asyncio.fixture
-async def gpt(port: int) -> AsyncIterator[openai.AsyncOpenAI]:
-    """Open OpenAI's SDK."""
-    async with openai.AsyncOpenAI(
-        base_url=f"http://127.0.0.1:{port}/v1",
         api_key="any",
         max_retries=0,
         _strict_response_validation=True,
@@ -140,100 +127,3 @@ async def test_claude_models(claude: anthropic.AsyncAnthropic) -> None:
     assert listed[0].max_input_tokens == 4096
     with pytest.raises(anthropic.NotFoundError):
         await claude.models.retrieve("other")
-
-
-async def test_gpt_chat(gpt: openai.AsyncOpenAI, desk: FakeDesk) -> None:
-    """A whole chat with tool calls."""
-    desk.script = ERRAND
-    chat = await gpt.chat.completions.create(
-        model="any",
-        messages=[{"role": "developer", "content": "d"}, {"role": "user", "content": "look"}],
-        tools=[{"type": "function", "function": {"name": "read", "parameters": SCHEMA}}],
-    )
-
-    assert (
-        chat.choices[0].finish_reason,
-        len(chat.choices[0].message.tool_calls or []),
-    ) == ("tool_calls", 2)
-    assert chat.usage is not None
-    assert chat.usage.prompt_tokens_details is not None
-    assert (
-        chat.usage.prompt_tokens,
-        chat.usage.prompt_tokens_details.cached_tokens,
-    ) == (10, 4)
-    assert (chat._request_id or "").startswith("req_")
-
-
-async def test_gpt_stream(gpt: openai.AsyncOpenAI, desk: FakeDesk) -> None:
-    """A streamed chat, put together by the SDK, with usage."""
-    desk.script = ERRAND
-    async with gpt.chat.completions.stream(
-        model="any",
-        messages=[{"role": "user", "content": "look"}],
-        stream_options={"include_usage": True},
-    ) as stream:
-        await stream.until_done()
-        chat = await stream.get_final_completion()
-
-    message = chat.choices[0].message
-    assert message.content == "I look."
-    assert [call.function.name for call in message.tool_calls or [] if call.type == "function"] == [
-        "read",
-        "list",
-    ]
-    assert chat.usage is not None
-    assert chat.usage.total_tokens == 13
-
-
-async def test_gpt_miss(gpt: openai.AsyncOpenAI, desk: FakeDesk) -> None:
-    """Why tokens were not cached is an extra field of usage: strict clients keep it."""
-    desk.script = DISAPPOINTMENT
-    asked: openai.types.chat.ChatCompletionUserMessageParam = {"role": "user", "content": "hi"}
-    whole = await gpt.chat.completions.create(model="any", messages=[asked])
-    async with gpt.chat.completions.stream(
-        model="any", messages=[asked], stream_options={"include_usage": True}
-    ) as stream:
-        streamed = await stream.get_final_completion()
-
-    for chat in (whole, streamed):
-        assert chat.usage is not None
-        assert chat.usage.prompt_tokens_details is not None
-        extra = chat.usage.prompt_tokens_details.model_extra or {}
-        assert extra["cache_diagnostics"] == MISSED
-
-
-async def test_gpt_completion(gpt: openai.AsyncOpenAI, desk: FakeDesk) -> None:
-    """A text completion, whole and streamed.
-
-    The stream is read loosely: the SDK's type denies the null finish_reason of the real API.
-    """
-    whole = await gpt.completions.create(model="any", prompt="Once")
-    desk.script = GREETING
-    loose = gpt.copy(_extra_kwargs={"_strict_response_validation": False})
-    stream = await loose.completions.create(model="any", prompt="Once", stream=True)
-    text = "".join([chunk.choices[0].text async for chunk in stream])
-
-    assert "Hello" == whole.choices[0].text == text
-
-
-async def test_gpt_failure(gpt: openai.AsyncOpenAI, desk: FakeDesk) -> None:
-    """A stream that fails raises in the SDK; a refusal is its own exception."""
-    desk.script = (Started(ASKED), TextDelta("a"), Failed(Draining()))
-    stream = await gpt.chat.completions.create(
-        model="any", messages=[{"role": "user", "content": "hi"}], stream=True
-    )
-    with pytest.raises(openai.APIError, match="shutting down"):
-        [chunk async for chunk in stream]
-
-    desk.refusal = PromptTooLong(9, 4)
-    with pytest.raises(openai.BadRequestError) as raised:
-        await gpt.chat.completions.create(model="any", messages=[{"role": "user", "content": "hi"}])
-    assert raised.value.code == "context_length_exceeded"
-
-
-async def test_gpt_models(gpt: openai.AsyncOpenAI) -> None:
-    """The models, listed and one by one."""
-    listed = [model async for model in gpt.models.list()]
-
-    assert [model.id for model in listed] == ["pocket"]
-    assert listed[0] == await gpt.models.retrieve("pocket")

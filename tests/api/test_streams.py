@@ -17,7 +17,6 @@ from structlog.typing import EventDict
 from semantic_actors.api import Bounds
 from semantic_actors.api.anthropic_encode import MessageReply
 from semantic_actors.api.chat_encode import ChatReply
-from semantic_actors.api.completion_encode import CompletionReply
 from semantic_actors.api.reply import Collector, Envelope
 from semantic_actors.domain.errors import Draining
 from semantic_actors.domain.ids import RequestId
@@ -255,31 +254,3 @@ def test_message_is_its_stream(events: list[Any]) -> None:
                 content[-1]["input"] = json.loads(arguments)
 
     assert whole(MessageReply, events)["content"] == content
-
-
-@pytest.mark.slow
-@given(answers)
-def test_chat_is_its_stream(events: list[Any]) -> None:
-    """A chat stream, put together as clients do, is the whole chat."""
-    text, arguments = "", []
-    for data in streamed(ChatReply, events):
-        for choice in data["choices"]:
-            text += choice["delta"].get("content", "")
-            arguments += [
-                call["function"]["arguments"]
-                for call in choice["delta"].get("tool_calls", [])
-                if "id" not in call
-            ]
-
-    message = whole(ChatReply, events)["choices"][0]["message"]
-    assert (message["content"] or "") == text
-    assert [c["function"]["arguments"] for c in message.get("tool_calls", [])] == arguments
-
-
-@pytest.mark.slow
-@given(st.lists(texts.map(TextDelta)))
-def test_completion_is_its_stream(events: list[Any]) -> None:
-    """A text completion's stream, put together, is the whole text."""
-    text = "".join(data["choices"][0]["text"] for data in streamed(CompletionReply, events))
-
-    assert whole(CompletionReply, events)["choices"][0]["text"] == text
