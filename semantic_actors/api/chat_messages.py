@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from semantic_actors.api.fields import Attachments, TextBlock, attachment, check_object, joined
-from semantic_actors.api.refusals import Superseded
+from semantic_actors.api.refusals import Superseded, as_json
 from semantic_actors.domain import limits
 from semantic_actors.domain.request import ChatMessage, ToolCall
 
@@ -132,7 +132,7 @@ def _text(part: Part, path: str, attachments: Attachments) -> TextBlock:
 def _assistant(message: AssistantMessage, text: str, path: str) -> ChatMessage:
     if message.function_call is not None:
         field = f"{path}.function_call"
-        raise Superseded(field, "tool_calls")
+        raise Superseded(field, as_json(message.function_call), "tool_calls")
     return ChatMessage(
         "assistant",
         text or message.refusal or "",

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from semantic_actors.api.decode import check_depth
 from semantic_actors.api.fields import JsonObject, NonEmpty
-from semantic_actors.api.refusals import FieldMissing, FieldRefused
+from semantic_actors.api.refusals import FieldMissing, FieldRefused, as_json
 from semantic_actors.domain import limits
 from semantic_actors.domain.request import ToolChoice, ToolSpec
 
@@ -93,11 +93,11 @@ def tool_choice(
     names = {tool.name for tool in tools}
     for path, name in _asked(choice):
         if name not in names:
-            raise FieldRefused(path, "the name of a tool in tools", name)
+            raise FieldRefused(path, "the name of a tool in tools", as_json(name))
     match choice:
         case "required" if not names:
             field = "tool_choice"
-            raise FieldRefused(field, "none or auto without tools", choice)
+            raise FieldRefused(field, "none or auto without tools", as_json(choice))
         case None | "auto":
             return ToolChoice(parallel=several)
         case "none" | "required":
@@ -113,7 +113,7 @@ def _specs(tools: Tools) -> Iterator[ToolSpec]:
         path = f"tools[{index}]"
         if tool.type == "custom":
             field = f"{path}.type"
-            raise FieldRefused(field, "function", tool.type)
+            raise FieldRefused(field, "function", as_json(tool.type))
         if tool.type != "function":
             continue
         if tool.function is None:

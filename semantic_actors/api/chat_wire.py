@@ -16,7 +16,7 @@ from semantic_actors.api.chat_tools import Choice, Tools, narrowed, offered, too
 from semantic_actors.api.decode import check_depth
 from semantic_actors.api.fields import Attachments, JsonObject, NonEmpty
 from semantic_actors.api.openai_wire import Continuation, Logprobs, refuse_unsupported
-from semantic_actors.api.refusals import FieldRefused, Superseded
+from semantic_actors.api.refusals import FieldRefused, Superseded, as_json
 from semantic_actors.domain.request import ChatPrompt, Generation, JsonOutput
 
 _NEUTRAL: Final[Mapping[str, Any]] = {"audio": None, "web_search_options": None}
@@ -98,8 +98,9 @@ def generations(body: ChatRequest, attachments: Attachments) -> tuple[Generation
 def _refuse(body: ChatRequest) -> None:
     refuse_unsupported(body, _NEUTRAL)
     for field, successor in _SUPERSEDED.items():
-        if getattr(body, field):
-            raise Superseded(field, successor)
+        value = getattr(body, field)
+        if value:
+            raise Superseded(field, as_json(value), successor)
 
 
 def _thinking(body: ChatRequest) -> bool | None:

@@ -10,7 +10,7 @@ from msgspec import Meta
 from semantic_actors.api import openai_wire
 from semantic_actors.api.fields import NonEmpty
 from semantic_actors.api.openai_wire import Choices, Continuation, Logprobs, refuse_unsupported
-from semantic_actors.api.refusals import FieldRefused
+from semantic_actors.api.refusals import FieldRefused, as_json
 from semantic_actors.domain import limits
 from semantic_actors.domain.request import Generation, TextPrompt, TokenPrompt
 
@@ -44,11 +44,11 @@ def prompts(body: CompletionRequest) -> tuple[TextPrompt | TokenPrompt, ...]:
         return (TokenPrompt(tuple(cast("list[int]", body.prompt))),)
     if len(kinds) > 1:
         expected = "only strings, only token ids or only arrays of token ids"
-        raise FieldRefused(field, expected, "some of each")
+        raise FieldRefused(field, expected, as_json(body.prompt))
     most = limits.MAX_CHOICES // n
     if len(body.prompt) > most:
         expected = f"at most {most} prompts with n {n}, for {limits.MAX_CHOICES} answers"
-        raise FieldRefused(field, expected, f"{len(body.prompt)} prompts")
+        raise FieldRefused(field, expected, as_json(body.prompt))
     return tuple(map(_prompt, cast("list[str | list[int]]", body.prompt)))
 
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from semantic_actors.api import fields
-from semantic_actors.api.refusals import Unsupported
+from semantic_actors.api.refusals import Unsupported, as_json
 from semantic_actors.domain import limits
 from semantic_actors.domain.request import Generation, JsonOutput, Prompt, Sampling, ToolChoice
 
@@ -59,9 +59,7 @@ def refuse_unsupported(body: Continuation, neutral: Mapping[str, Any]) -> None:
     for field, nothing in neutral.items():
         value = getattr(body, field)
         if value is not None and value != nothing:
-            raise Unsupported(
-                field, _as_json(value), None if nothing is None else _as_json(nothing)
-            )
+            raise Unsupported(field, as_json(value), None if nothing is None else as_json(nothing))
 
 
 def generations(
@@ -101,7 +99,3 @@ def _sampling(body: Continuation, logprobs: int | None) -> Sampling:
         logit_bias=tuple(sorted((body.logit_bias or {}).items())),
         logprobs=logprobs,
     )
-
-
-def _as_json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()

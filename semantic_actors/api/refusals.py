@@ -3,7 +3,9 @@
 What a client sent is quoted to that client, shortened, and to nobody else.
 """
 
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from semantic_actors.domain.errors import (
     AccessDenied,
@@ -20,6 +22,11 @@ _QUOTED_CHARS: Final = 80
 def shortened(text: str) -> str:
     """Cut what a client sent to a length fit for a message."""
     return text if len(text) <= _QUOTED_CHARS else f"{text[:_QUOTED_CHARS]}…"
+
+
+def as_json(value: Any) -> str:
+    """Write what a client sent as it may have written it."""
+    return msgspec.json.encode(value).decode()
 
 
 class FieldRefused(InvalidRequest):
@@ -50,8 +57,10 @@ class Unsupported(InvalidRequest):
 class Superseded(InvalidRequest):
     """A field was given up by its API for another one, which we have."""
 
-    def __init__(self, field: str, successor: str) -> None:
-        super().__init__(f"{field}: not supported, {successor} took its place", field=field)
+    def __init__(self, field: str, got: str, successor: str) -> None:
+        super().__init__(
+            f"{field}: {shortened(got)} is not supported, {successor} took its place", field=field
+        )
 
 
 class NoEmbeddings(InvalidRequest):

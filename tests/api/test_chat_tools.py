@@ -71,7 +71,7 @@ def test_tool_choice(choice: Any, expected: ToolChoice, shown: tuple[ToolSpec, .
 )
 def test_tools_that_are_not_offered(choice: Any, field: str) -> None:
     """Who chooses a tool has to offer it."""
-    with pytest.raises(InvalidRequest, match="the name of a tool in tools, got rm") as raised:
+    with pytest.raises(InvalidRequest, match='the name of a tool in tools, got "rm"') as raised:
         chat(tools=[READ, LIST], tool_choice=choice)
 
     assert raised.value.field == field

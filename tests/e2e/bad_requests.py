@@ -1,5 +1,6 @@
 """Bad requests by the table: what is sent where, and what the refusal must say."""
 
+import re
 from typing import Any, NamedTuple
 
 USER = {"role": "user", "content": "Count to 20."}
@@ -32,7 +33,14 @@ def _bad(paths: tuple[str, ...], field: str, bound: str, *values: Any) -> tuple[
 
 
 def _inside(paths: tuple[str, ...], place: str, bound: str, value: Any) -> tuple[Bad, ...]:
-    return (Bad(paths, place.partition("[")[0], bound, value, place),)
+    return (Bad(paths, re.split(r"[.\[]", place)[0], bound, value, place),)
+
+
+def _nested(depth: int) -> Any:
+    value: Any = {}
+    for _ in range(depth):
+        value = {"properties": value}
+    return value
 
 
 MAX_TOKENS = _bad(
@@ -50,7 +58,10 @@ NUMBERS = (
     *_bad(OPENAI, "presence_penalty", ">= -2 and <= 2", -2.1, 2.1, "x"),
     *_bad(OPENAI, "frequency_penalty", ">= -2 and <= 2", -2.1, 2.1, "x"),
     *_bad(OPENAI, "repetition_penalty", ">= 0.01 and <= 10", 0, -1, 10.1, "x"),
-    *_bad(OPENAI, "n", "an integer >= 0", -1, 1.5, 2**63),
+    *_bad(OPENAI, "n", "an integer >= 1 and <= 16", *(0, -1, 17, 1.5, 2**31, 2**63, True, "2")),
+    *_bad((CHAT,), "top_logprobs", ">= 0 and <= 20", *(-1, 21, 2**31, 2**63, 0.5, True)),
+    *_bad((TEXT,), "logprobs", ">= 0 and <= 20", *(-1, 21, 2**31, 2**63, 0.5, True)),
+    *_bad((TEXT,), "best_of", ">= 1 and <= 16", *(0, 17, 2**63, 0.5, True)),
 )
 LIMITS = (
     *_bad(GENERATING, "stream", "true or false", "yes", 1, []),
@@ -59,13 +70,51 @@ LIMITS = (
     *_bad(OPENAI, "stop", "at most 16 items", ["x"] * 17),
     *_bad((MESSAGES,), "stop_sequences", "at most 16 items", ["x"] * 17),
     *_inside((MESSAGES,), "stop_sequences[0]", "of 1 to 256", [""]),
-    *_bad(OPENAI, "n", "only 1", 2),
     *_bad(OPENAI, "logit_bias", ">= -100 and <= 100", {"1": 100.1}, {"x": 1}, {"-1": 1}, "x"),
-    *_bad((CHAT,), "top_logprobs", "only 0", 5),
+    *_bad((CHAT,), "top_logprobs", "without logprobs", 5),
     *_bad((TEXT,), "best_of", "only 1", 2),
     *_bad((MESSAGES,), "tools", "at most 1000 items", [{"name": "x", "input_schema": {}}] * 1001),
     *_bad((CHAT,), "tools", "at most 1000 items", [{"type": "function"}] * 1001),
-    *_bad((TEXT,), "prompt", "a string of at least 1", 7, "", [], ["a", "b"]),
+    *_bad((TEXT,), "prompt", "a string of at least 1", 7, "", [], {}, None),
+    *_bad((TEXT,), "prompt", "at most 16 prompts", ["a"] * 17, [[1]] * 17),
+    *_bad((TEXT,), "prompt", "only token ids", ["a", 1], [1, [1]]),
+    *_inside((TEXT,), "prompt[0]", "an integer >= 0", [-1]),
+    *_inside((TEXT,), "prompt[0][1]", "an integer >= 0 and <= 2147483647", [[1, 2**31]]),
+    *_bad((TEXT,), "suffix", "is not supported", "x"),
+)
+WISHES = (
+    *_bad((CHAT,), "functions", "tools took its place", [{"name": "f"}]),
+    *_bad((CHAT,), "function_call", "tool_choice took its place", "auto"),
+    *_inside((CHAT,), "tools[0].type", "function", [{"type": "custom", "custom": {"name": "x"}}]),
+    *_inside((CHAT,), "tools[0].function", "required", [{"type": "function"}]),
+    *_bad((CHAT,), "tool_choice", "without tools", "required"),
+    *_inside(
+        (CHAT,),
+        "tool_choice.function.name",
+        "the name of a tool",
+        {"type": "function", "function": {"name": "rm"}},
+    ),
+    *_inside((CHAT,), "response_format.type", "'json_schema'", {"type": "regex"}),
+    *_inside((CHAT,), "response_format.json_schema", "required", {"type": "json_schema"}),
+    *_inside(
+        (CHAT,),
+        "response_format.json_schema.schema",
+        "levels of nesting",
+        {"type": "json_schema", "json_schema": {"name": "n", "schema": _nested(300)}},
+    ),
+    *_bad((CHAT,), "web_search_options", "is not supported", {}),
+    *_inside((CHAT,), "modalities[0]", "'text'", ["audio"]),
+    *_bad((CHAT,), "reasoning_effort", "'none'", "utmost", 7),
+    *(
+        bad
+        for url in ("http://127.0.0.1:1/a.png", "file:///etc/passwd", "https://[::1]/", "\\\\h\\s")
+        for bad in _inside(
+            (CHAT,),
+            "messages[0].content[0]",
+            "all that the model reads",
+            [USER | {"content": [{"type": "image_url", "image_url": {"url": url}}]}],
+        )
+    ),
 )
 CONVERSATIONS = (
     *_bad(SPOKEN, "messages", "an array of 1 to 10000 items", [], "hi", 7, [USER] * 10_001),

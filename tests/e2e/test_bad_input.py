@@ -27,6 +27,7 @@ from tests.e2e.bad_requests import (
     MAX_TOKENS,
     MESSAGES,
     NUMBERS,
+    WISHES,
     Bad,
 )
 from tests.e2e.clients import open_claude, open_gpt
@@ -127,8 +128,8 @@ def _encoded(value: Any) -> bytes:
 
 @pytest.mark.parametrize(
     "table",
-    [MAX_TOKENS, NUMBERS, LIMITS, CONVERSATIONS],
-    ids=["max_tokens", "numbers", "limits", "conversations"],
+    [MAX_TOKENS, NUMBERS, LIMITS, CONVERSATIONS, WISHES],
+    ids=["max_tokens", "numbers", "limits", "conversations", "wishes"],
 )
 async def test_fields(small: Daemon, alone: str, table: tuple[Bad, ...]) -> None:
     """A wrong field is a 400 that names the field, its value and its bound."""

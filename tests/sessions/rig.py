@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeVar, cast
 
 from semantic_actors.actors import ChildSpec, OwnThread, Supervisor
+from semantic_actors.domain.errors import InvalidRequest
 from semantic_actors.domain.ids import LOCAL, SessionId, TokenIds
 from semantic_actors.domain.request import ChatMessage, ChatPrompt, Generation
 from semantic_actors.domain.stream import Failed, Finished, Started, TextDelta
@@ -43,6 +44,13 @@ class LetterCodec:
     def encode_text(self, text: str) -> TokenIds:
         """Letters only."""
         return tuple(map(ord, text))
+
+    def check(self, tokens: TokenIds) -> TokenIds:
+        """Refuse what is no letter."""
+        if max(tokens) >= VOCABULARY:
+            message = f"prompt: no letter {max(tokens)}"
+            raise InvalidRequest(message, field="prompt")
+        return tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Letters, and a bar for all structure."""

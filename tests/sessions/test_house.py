@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from semantic_actors.actors import Message
-from semantic_actors.domain.errors import Draining, Overloaded, PromptTooLong, TurnFailed
+from semantic_actors.domain.errors import (
+    Draining,
+    InvalidRequest,
+    Overloaded,
+    PromptTooLong,
+    TurnFailed,
+)
 from semantic_actors.domain.ids import LOCAL, SessionId, TokenIds
 from semantic_actors.domain.request import (
     ChatMessage,
@@ -15,6 +21,7 @@ from semantic_actors.domain.request import (
     Generation,
     Sampling,
     TextPrompt,
+    TokenPrompt,
 )
 from semantic_actors.domain.stream import Started, TextDelta
 from semantic_actors.engine import Plan
@@ -267,6 +274,16 @@ async def test_a_text_prompt_is_continued_as_it_stands() -> None:
         turn = await rig.directory.begin(Identity(LOCAL), Generation(TextPrompt("aaa")))
 
         assert (await collect(turn))[0] == "b"
+
+
+async def test_token_ids_are_continued_as_they_stand() -> None:
+    """What the client has tokenized is not tokenized again; an id that is none is refused."""
+    async with house(thinks=lambda tokens: ord("b") if tokens[-2:] == (7, 9) else 1) as rig:
+        turn = await rig.directory.begin(Identity(LOCAL), Generation(TokenPrompt((7, 9))))
+        assert (await collect(turn))[0] == "b"
+
+        with pytest.raises(InvalidRequest, match="no letter 4000000000"):
+            await rig.directory.begin(Identity(LOCAL), Generation(TokenPrompt((7, 4_000_000_000))))
 
 
 async def test_a_reader_who_left_before_the_start_costs_nothing() -> None:

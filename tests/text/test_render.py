@@ -324,6 +324,18 @@ def test_text_that_is_no_unicode_is_refused(codec: Get) -> None:
         codec("chatml").encode_text("\ud800")
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_token_ids_are_checked(codec: Get, family: str) -> None:
+    """A prompt of token ids is taken as it is, control tokens too, if there are such tokens."""
+    served = codec(family)
+    known = (*served.eos_ids, *served.encode_text("a b"))
+
+    assert served.check(known) == known
+    with pytest.raises(InvalidRequest, match="prompt: token 2147483647 is not one") as raised:
+        served.check((*known, 2**31 - 1))
+    assert raised.value.field == "prompt"
+
+
 @zoo.PATIENT
 @given(vicious)
 def test_text_prompts_are_plain_text_behind_bos(codec: Get, hf: Get, text: str) -> None:
