@@ -1,6 +1,6 @@
 """The turns that answer one request, as one: usually one, several if several answers are wanted.
 
-They are begun together and cancelled together, in one place and whatever happens: it costs nothing
+They are begun together and cancelled together, in one place and whatever happens: it is nothing
 when an answer is complete, and stops a generation within a step when nobody will read it.
 """
 

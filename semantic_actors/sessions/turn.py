@@ -46,8 +46,9 @@ class Turn:
         self._ready.set()
 
     def cancel(self) -> None:
-        """Say that nobody reads any more; generation stops within a step."""
-        self._cancel()
+        """Say that nobody reads any more; generation stops within a step, if it goes on."""
+        if not self._ended:
+            self._cancel()
 
     def __aiter__(self) -> "Turn":
         """Iterate over the events still to come."""
