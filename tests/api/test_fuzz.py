@@ -22,17 +22,22 @@ RICH: dict[str, Any] = {
             "role": "assistant",
             "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}],
             "tool_calls": [{"id": "t", "function": {"name": "f", "arguments": "{}"}}],
+            "reasoning_content": "r",
         },
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]},
         {"role": "tool", "tool_call_id": "t", "content": [{"type": "text", "text": "a"}]},
     ],
     "tools": [{"name": "f", "input_schema": {}, "type": "function", "function": {"name": "f"}}],
     "tool_choice": {"type": "auto"},
+    "parallel_tool_calls": True,
+    "reasoning_effort": "low",
+    "chat_template_kwargs": {"enable_thinking": True},
+    "best_of": 1,
     "metadata": {"user_id": "u"},
     "stop": ["a"],
     "stop_sequences": ["a"],
     "stream_options": {"include_usage": True},
-    "response_format": {"type": "text"},
+    "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}},
     "logit_bias": {"5": 1},
     "temperature": 1,
     "top_p": 1,
@@ -40,6 +45,15 @@ RICH: dict[str, Any] = {
     "seed": 1,
     "n": 1,
 }
+
+WISHES: list[dict[str, Any]] = [
+    {},
+    {"tool_choice": "required", "logprobs": True, "top_logprobs": 1, "n": 2, "best_of": 2},
+    {"tool_choice": {"type": "function", "function": {"name": "f"}}, "echo": True},
+    {"prompt": ["a", "b"], "logprobs": 1},
+    {"prompt": [[1, 2], [3]]},
+]
+"""What only some of the APIs understand."""
 
 scalars = (
     st.none()
@@ -70,6 +84,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 def spoiled(draw: st.DrawFn) -> Any:
     """Make a good body and put anything in a place or two."""
     body: Any = copy.deepcopy(RICH | draw(st.sampled_from(list(BODIES.values()))))
+    body |= copy.deepcopy(draw(st.sampled_from(WISHES)))
     if draw(st.booleans()):
         body["messages"] = copy.deepcopy(RICH["messages"])
     for _ in range(draw(st.integers(1, 2))):
