@@ -1,6 +1,8 @@
 """Answers of Anthropic's Messages API.
 
 A message is a list of blocks; in a stream each is opened, filled and closed before the next.
+Thoughts are shown in full, also to a client that wants them left out: one that gets an empty
+thought does not send it back, and the prompt of its next turn would not be an append.
 """
 
 from collections.abc import Mapping
@@ -10,7 +12,7 @@ import msgspec
 
 from semantic_actors.api.errors import Dialect
 from semantic_actors.api.miss_encode import diagnostics
-from semantic_actors.api.reply import Answer, Envelope
+from semantic_actors.api.reply import Answer, Envelope, Part, Thought
 from semantic_actors.api.wire import frame, last_frames
 from semantic_actors.domain.request import ToolCall
 from semantic_actors.domain.stream import (
@@ -27,6 +29,8 @@ from semantic_actors.domain.stream import (
 )
 from semantic_actors.domain.usage import Usage
 
+ContentEvent = ThinkingDelta | TextDelta | CallStarted | ArgumentsDelta | ToolCalled
+
 STOP_REASONS: Final[Mapping[FinishReason, str]] = {
     "stop": "end_turn",
     "length": "max_tokens",
@@ -36,44 +40,53 @@ STOP_REASONS: Final[Mapping[FinishReason, str]] = {
 }
 
 
+SIGNATURE: Final = "semantic-actors"
+"""Signs every thought. Clients drop one without a signature and send others back; we trust both."""
+
+
 class MessageReply:
-    """One message. `_index` is the block being written, `_in_text` whether it is open text."""
+    """One message. `_index` is the block being written, `_open` its type, if one is open."""
 
     keepalive: Final = frame({"type": "ping"}, "ping")
 
     def __init__(self, envelope: Envelope) -> None:
         self._envelope = envelope
         self._index = 0
-        self._in_text = False
+        self._open: str | None = None
 
     def encode(self, event: TurnEvent) -> bytes:
         """Encode the next event of a stream."""
         match event:
             case Started(usage=usage):
                 return self._event("message_start", message=self._message([], usage))
-            case TextDelta(text=text):
-                return self._open_text() + self._delta({"type": "text_delta", "text": text})
-            case ToolCalled(call=call):
-                return self._close_text() + self._tool_use(call)
             case Finished():
-                return self._close_text() + self._end(event)
+                return self._close() + self._end(event)
             case Failed(error=error):
                 return last_frames(error, Dialect.ANTHROPIC, self._envelope.request_id)
-            case ThinkingDelta() | CallStarted() | ArgumentsDelta():
-                return b""
             case _:
-                assert_never(event)
+                return self._content(event)
 
     def document(self, answer: Answer) -> dict[str, Any]:
-        """Show a complete answer."""
-        blocks = [
-            {"type": "text", "text": part}
-            if isinstance(part, str)
-            else _tool_use_block(part, msgspec.json.decode(part.arguments))
-            for part in answer.parts
-            if isinstance(part, str | ToolCall)
-        ]
+        """Show a complete answer, without a call that its end cut off."""
+        blocks = [block for part in answer.parts for block in _blocks(part)]
         return self._message(blocks, answer.finished.usage) | _stop(answer.finished)
+
+    def _content(self, event: ContentEvent) -> bytes:
+        match event:
+            case ThinkingDelta(text=text):
+                opened = self._go_on({"type": "thinking", "thinking": "", "signature": ""})
+                return opened + self._delta({"type": "thinking_delta", "thinking": text})
+            case TextDelta(text=text):
+                opened = self._go_on({"type": "text", "text": ""})
+                return opened + self._delta({"type": "text_delta", "text": text})
+            case CallStarted(id=call, name=name):
+                return self._close() + self._start(_tool_use(call, name, {}))
+            case ArgumentsDelta(text=text):
+                return self._delta({"type": "input_json_delta", "partial_json": text})
+            case ToolCalled():
+                return self._close()
+            case _:
+                assert_never(event)
 
     def _message(self, content: list[dict[str, Any]], usage: Usage) -> dict[str, Any]:
         return {
@@ -87,36 +100,30 @@ class MessageReply:
             "usage": _usage(usage),
         }
 
-    def _open_text(self) -> bytes:
-        if self._in_text:
-            return b""
-        self._in_text = True
-        return self._start({"type": "text", "text": ""})
-
-    def _close_text(self) -> bytes:
-        if not self._in_text:
-            return b""
-        self._in_text = False
-        return self._stop()
-
-    def _tool_use(self, call: ToolCall) -> bytes:
-        delta = {"type": "input_json_delta", "partial_json": call.arguments}
-        return self._start(_tool_use_block(call, {})) + self._delta(delta) + self._stop()
-
-    def _end(self, finished: Finished) -> bytes:
-        delta = self._event("message_delta", delta=_stop(finished), usage=_usage(finished.usage))
-        return delta + self._event("message_stop")
+    def _go_on(self, block: dict[str, Any]) -> bytes:
+        """Open a block, unless one of its type is open."""
+        return b"" if self._open == block["type"] else self._close() + self._start(block)
 
     def _start(self, block: dict[str, Any]) -> bytes:
+        self._open = block["type"]
         return self._event("content_block_start", index=self._index, content_block=block)
 
     def _delta(self, delta: dict[str, Any]) -> bytes:
         return self._event("content_block_delta", index=self._index, delta=delta)
 
-    def _stop(self) -> bytes:
+    def _close(self) -> bytes:
+        if self._open is None:
+            return b""
+        signed = {"type": "signature_delta", "signature": SIGNATURE}
+        last = self._delta(signed) if self._open == "thinking" else b""
         stop = self._event("content_block_stop", index=self._index)
         self._index += 1
-        return stop
+        self._open = None
+        return last + stop
+
+    def _end(self, finished: Finished) -> bytes:
+        delta = self._event("message_delta", delta=_stop(finished), usage=_usage(finished.usage))
+        return delta + self._event("message_stop")
 
     def _event(self, name: str, **data: Any) -> bytes:
         return frame({"type": name, **data}, name)
@@ -139,5 +146,17 @@ def _stop(finished: Finished) -> dict[str, str | None]:
     }
 
 
-def _tool_use_block(call: ToolCall, arguments: Any) -> dict[str, Any]:
-    return {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments}
+def _blocks(part: Part) -> list[dict[str, Any]]:
+    match part:
+        case str():
+            return [{"type": "text", "text": part}]
+        case Thought(text=text):
+            return [{"type": "thinking", "thinking": text, "signature": SIGNATURE}]
+        case ToolCall():
+            return [_tool_use(part.id, part.name, msgspec.json.decode(part.arguments))]
+        case _:
+            return []
+
+
+def _tool_use(call: str, name: str, arguments: Any) -> dict[str, Any]:
+    return {"type": "tool_use", "id": call, "name": name, "input": arguments}

@@ -50,9 +50,12 @@ class _Row(NamedTuple):
     anthropic: str
     openai: str
     code: str | None = None
+    anthropic_status: int | None = None
 
 
 _INVALID: Final = "invalid_request_error"
+_OVERLOADED: Final = 529
+"""Status that only Anthropic's API has; its clients take a 429 for a limit of the account."""
 
 _TABLE: Final[Mapping[type[Exception], _Row]] = {
     PromptTooLong: _Row(400, _INVALID, _INVALID, "context_length_exceeded"),
@@ -71,7 +74,9 @@ _TABLE: Final[Mapping[type[Exception], _Row]] = {
     BodyTooSlow: _Row(408, _INVALID, _INVALID, "body_too_slow"),
     PayloadTooLarge: _Row(413, "request_too_large", _INVALID, "request_too_large"),
     UnsupportedMediaType: _Row(415, _INVALID, _INVALID, "unsupported_media_type"),
-    Overloaded: _Row(429, "rate_limit_error", "rate_limit_error", "rate_limit_exceeded"),
+    Overloaded: _Row(
+        429, "overloaded_error", "rate_limit_error", "rate_limit_exceeded", _OVERLOADED
+    ),
     Draining: _Row(503, "overloaded_error", "server_error", "draining"),
     Unavailable: _Row(503, "overloaded_error", "server_error", "unavailable"),
     Rejected: _Row(400, _INVALID, _INVALID),
@@ -94,10 +99,9 @@ def explain(error: Exception, dialect: Dialect, request_id: RequestId) -> ErrorA
     text = str(error) if isinstance(error, Rejected) else "the server could not finish the answer"
     message = text.encode(errors="replace").decode()
     if dialect is Dialect.ANTHROPIC:
-        body = _anthropic(error, row, message, request_id)
-    else:
-        body = _openai(error, row, message)
-    return ErrorAnswer(row.status, body, _headers(error))
+        status = row.anthropic_status or row.status
+        return ErrorAnswer(status, _anthropic(error, row, message, request_id), _headers(error))
+    return ErrorAnswer(row.status, _openai(error, row, message), _headers(error))
 
 
 def _anthropic(error: Exception, row: _Row, message: str, request_id: RequestId) -> dict[str, Any]:
@@ -113,9 +117,20 @@ def _openai(error: Exception, row: _Row, message: str) -> dict[str, Any]:
 
 
 def _headers(error: Exception) -> dict[str, str]:
+    """Say what becomes of the same request if it is sent again; of our faults nobody knows."""
     match error:
         case Unavailable():
-            return {"Retry-After": str(error.retry_after_s)}
+            return {"Retry-After": str(error.retry_after_s), "x-should-retry": "true"}
+        case BodyTooSlow():
+            return {}
+        case Rejected():
+            return {"x-should-retry": "false"} | _further_headers(error)
+        case _:
+            return {}
+
+
+def _further_headers(error: Rejected) -> dict[str, str]:
+    match error:
         case MethodNotAllowed():
             return {"Allow": ", ".join(error.allowed)}
         case Unauthenticated():

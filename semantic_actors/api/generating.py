@@ -11,6 +11,7 @@ from semantic_actors.api.chat_encode import ChatReply
 from semantic_actors.api.completion_encode import CompletionReply
 from semantic_actors.api.decode import decode
 from semantic_actors.api.identity import identify, user_session
+from semantic_actors.api.models import called
 from semantic_actors.api.refusals import NoEmbeddings
 from semantic_actors.api.reply import envelope
 from semantic_actors.api.visit import VISIT
@@ -29,25 +30,28 @@ class GeneratingEndpoints:
     async def messages(self, request: web.Request) -> web.StreamResponse:
         """Answer a conversation of Anthropic's Messages API."""
         body = decode(await read_body(request, self._bounds), anthropic_wire.MessagesRequest)
+        served = called(self._desk.model, body.model)
         user = user_session(body.metadata.user_id if body.metadata else None)
         return await self._answering.give(
             request,
             _identity(request, "metadata.user_id", user),
-            anthropic_wire.generation(body),
-            MessageReply(envelope("msg_", self._desk.model.name, request[VISIT])),
+            anthropic_wire.generation(body, self._bounds.attachments),
+            MessageReply(envelope("msg_", served, request[VISIT])),
             stream=bool(body.stream),
         )
 
     async def count_tokens(self, request: web.Request) -> web.StreamResponse:
         """Count the tokens of a conversation without answering it."""
         body = decode(await read_body(request, self._bounds), anthropic_wire.CountTokensRequest)
-        tokens = await self._desk.count_tokens(anthropic_wire.chat_prompt(body))
+        called(self._desk.model, body.model)
+        prompt = anthropic_wire.chat_prompt(body, self._bounds.attachments)
+        tokens = await self._desk.count_tokens(prompt)
         return document({"input_tokens": tokens})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """Answer a conversation of OpenAI's Chat Completions API."""
         body = decode(await read_body(request, self._bounds), chat_wire.ChatRequest)
-        sealed = envelope("chatcmpl-", self._desk.model.name, request[VISIT])
+        sealed = envelope("chatcmpl-", called(self._desk.model, body.model), request[VISIT])
         return await self._answering.give_choices(
             request,
             _identity(request, "prompt_cache_key", body.prompt_cache_key),
@@ -62,7 +66,7 @@ class GeneratingEndpoints:
         generations = completion_wire.generations(body)
         n = body.n or 1
         reply = CompletionReply(
-            envelope("cmpl-", self._desk.model.name, request[VISIT]),
+            envelope("cmpl-", called(self._desk.model, body.model), request[VISIT]),
             prompts=len(generations) // n,
             n=n,
             echoes=completion_wire.echoes(body),

@@ -1,15 +1,33 @@
-"""The served model, in the shape of the API that asks; both use the same path."""
+"""The served model, in the shape of the API that asks; both use the same path.
+
+Clients ask for the models of others: a name that is none of this model's is refused, by default
+none is. Whatever a client called it, answers and cards bear the name of the model that is served,
+as the real APIs name the model behind an alias: who reads an answer learns what wrote it.
+"""
 
 from datetime import UTC, datetime
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
 
+import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from semantic_actors.api.errors import Dialect
-from semantic_actors.api.refusals import NoSuchModel
+from semantic_actors.api.refusals import FieldRefused, NoSuchModel
 from semantic_actors.api.visit import VISIT
 from semantic_actors.api.wire import document
+from semantic_actors.domain import limits
 from semantic_actors.sessions.desk import Desk, ModelCard
+
+_Limit = Annotated[int, Meta(ge=1, le=limits.MAX_PAGE)]
+
+
+def called(model: ModelCard, asked: str) -> str:
+    """Return the served model's name, if it answers to `asked`. Raises `NoSuchModel`."""
+    if asked != model.name and not any(fnmatchcase(asked, alias) for alias in model.aliases):
+        raise NoSuchModel(asked, model.name)
+    return model.name
 
 
 class ModelEndpoints:
@@ -23,17 +41,26 @@ class ModelEndpoints:
         model = self._desk.model
         if request[VISIT].dialect is Dialect.OPENAI:
             return document({"object": "list", "data": [_openai(model)]})
-        page = {"has_more": False, "first_id": model.name, "last_id": model.name}
-        return document({"data": [_anthropic(model)]} | page)
+        _check_limit(request.query.get("limit", "1"))
+        beyond = {request.query.get("after_id"), request.query.get("before_id")}
+        listed = [] if model.name in beyond else [_anthropic(model)]
+        ends = dict.fromkeys(("first_id", "last_id"), model.name if listed else None)
+        return document({"data": listed, "has_more": False} | ends)
 
     async def show(self, request: web.Request) -> web.Response:
         """Show one model."""
         model = self._desk.model
-        name = request.match_info["id"]
-        if name != model.name:
-            raise NoSuchModel(name, model.name)
+        called(model, request.match_info["id"])
         openai = request[VISIT].dialect is Dialect.OPENAI
         return document(_openai(model) if openai else _anthropic(model))
+
+
+def _check_limit(limit: str) -> None:
+    try:
+        msgspec.convert(limit, _Limit, strict=False)
+    except msgspec.ValidationError:
+        field, expected = "limit", f"an integer >= 1 and <= {limits.MAX_PAGE}"
+        raise FieldRefused(field, expected, repr(limit)) from None
 
 
 def _openai(model: ModelCard) -> dict[str, Any]:

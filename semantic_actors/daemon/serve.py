@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from semantic_actors.actors import Actor, OwnThread, RestartIntensityExceeded
-from semantic_actors.api import Access, check_place
+from semantic_actors.api import Access, Bounds, check_place
 from semantic_actors.daemon.control import socket_places
 from semantic_actors.daemon.drain import drain
 from semantic_actors.daemon.keys import read_keys
@@ -242,10 +242,11 @@ def _house(
         engine=engine,
         codec=codec,
         text_thread=text_thread,
-        model=ModelCard(name, info.context, int(time.time())),
+        model=ModelCard(name, info.context, int(time.time()), settings.model.aliases),
         limits=limits,
         pool_bytes=size_bytes(settings.memory.ram_budget),
         access=access,
+        bounds=Bounds(attachments=settings.server.attachments),
         address=Address(settings.server.host, settings.server.port, _say_ready),
         surroundings=around,
         make_store=_make_store(settings, info, state),

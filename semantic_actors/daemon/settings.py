@@ -49,23 +49,25 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServerSettings(_Section, frozen=True):
-    """Where the daemon listens and who may talk to it."""
+    """Where the daemon listens, who may talk to it, and what becomes of what no model can read."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
     socket: str = ""
     allowed_hosts: tuple[str, ...] = ()
     keys_file: str = ""
+    attachments: Literal["refuse", "placeholder"] = "refuse"
 
 
 class ModelSettings(_Section, frozen=True):
-    """Which model is served, and how it is loaded."""
+    """Which model is served, under which names, and how it is loaded."""
 
     path: str = ""
     adapter: str = ""
     context: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
     weights: Literal["auto", "as-is", "float32"] = "auto"
     blas: str = "auto"
+    aliases: tuple[str, ...] = ("*",)
 
 
 class MemorySettings(_Section, frozen=True):

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from semantic_actors.actors import Actor, ActorRef, ChildSpec, Message, StopReason, Supervisor
-from semantic_actors.api import Access, ControlServer, HttpServer
+from semantic_actors.api import Access, Bounds, ControlServer, HttpServer
 from semantic_actors.engine.protocol import Engine
 from semantic_actors.persistence import StoreMessage, StoreOrNone
 from semantic_actors.scheduling import BatchLimits, Board, Scheduler, SchedulerMessage
@@ -90,6 +90,7 @@ class House:
         limits: BatchLimits,
         pool_bytes: int,
         access: Access,
+        bounds: Bounds,
         address: Address,
         surroundings: Callable[[], Surroundings],
         make_store: Callable[[], Actor[StoreMessage]] | None = None,
@@ -121,7 +122,7 @@ class House:
             surroundings=surroundings,
         )
         self.scheduler: ActorRef[SchedulerMessage] = self.root.ref("scheduler")
-        self.server = HttpServer(self.directory, access)
+        self.server = HttpServer(self.directory, access, bounds)
         self._address = address
         self._socket = socket
         self._info = engine.info

@@ -32,11 +32,15 @@ class PromptTooLong(Rejected):
 
 
 class NeverFits(Rejected):
-    """The prompt's KV cache is larger than the whole pool."""
+    """The prompt's KV cache is larger than the whole pool.
+
+    It begins with the words by which clients know to shorten the conversation.
+    """
 
     def __init__(self, need_bytes: int, budget_bytes: int) -> None:
         super().__init__(
-            f"the prompt needs {need_bytes} bytes of KV cache, the pool holds {budget_bytes}"
+            f"prompt is too long: it needs {need_bytes} bytes of KV cache,"
+            f" the pool holds {budget_bytes}"
         )
 
 

@@ -41,6 +41,9 @@ MAX_REPETITION_PENALTY: Final = 10
 MAX_LOGPROBS: Final = 20
 """Likeliest tokens reported beside a drawn one; OpenAI's own bound."""
 
+MAX_PAGE: Final = 1_000
+"""Largest page of a list of models that may be asked for; Anthropic's own bound."""
+
 MAX_CHOICES: Final = 16
 """Answers to one request, `n` to each of its prompts; each waits and runs as a turn of its own."""
 

@@ -20,11 +20,15 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class ModelCard(msgspec.Struct, frozen=True):
-    """The served model as clients see it. `context` in tokens, `loaded_at` in Unix seconds."""
+    """The served model as clients see it. `context` in tokens, `loaded_at` in Unix seconds.
+
+    `aliases` are patterns, as of file names, of other names it answers to.
+    """
 
     name: str
     context: int
     loaded_at: int
+    aliases: tuple[str, ...] = ("*",)
 
 
 class Health(msgspec.Struct, frozen=True):

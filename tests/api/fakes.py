@@ -15,6 +15,7 @@ from semantic_actors.domain.stream import (
     Finished,
     Started,
     TextDelta,
+    ThinkingDelta,
     ToolCalled,
     TurnEvent,
 )
@@ -63,11 +64,36 @@ ERRAND: tuple[TurnEvent, ...] = (
     Finished("tool_calls", ANSWERED),
 )
 
+PONDERED: tuple[TurnEvent, ...] = (
+    Started(ASKED),
+    ThinkingDelta("Let me "),
+    ThinkingDelta("see."),
+    TextDelta("I look."),
+    CallStarted(CALL.id, CALL.name),
+    ArgumentsDelta(CALL.arguments[:9]),
+    ArgumentsDelta(CALL.arguments[9:]),
+    ToolCalled(CALL),
+    ThinkingDelta("And?"),
+    TextDelta("Done."),
+    Finished("tool_calls", ANSWERED),
+)
+"""Thinking, text and a call that arrives in pieces, and again."""
+
+CUT: tuple[TurnEvent, ...] = (
+    Started(ASKED),
+    TextDelta("I look."),
+    CallStarted(CALL.id, CALL.name),
+    ArgumentsDelta('{"path": "a.t'),
+    Finished("length", ANSWERED),
+)
+"""A call that the end of the answer cut off."""
+
 
 class FakeDesk:
     """Answers every request with `script`, or raises `refusal`; remembers what it was asked."""
 
     def __init__(self) -> None:
+        self.aliases: tuple[str, ...] = ("*",)
         self.script: Iterable[TurnEvent] = GREETING
         self.refusal: Exception | None = None
         counters: dict[str, int | float] = {"waiting": 2, "tokens_total": 7}
@@ -82,7 +108,7 @@ class FakeDesk:
     @property
     def model(self) -> ModelCard:
         """The served model."""
-        return ModelCard("pocket", 4096, 1_760_000_000)
+        return ModelCard("pocket", 4096, 1_760_000_000, self.aliases)
 
     @property
     def identity(self) -> Identity:

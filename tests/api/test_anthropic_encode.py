@@ -2,16 +2,18 @@
 
 import pytest
 
-from semantic_actors.api.anthropic_encode import STOP_REASONS, MessageReply
-from semantic_actors.api.reply import Answer, Envelope
+from semantic_actors.api.anthropic_encode import SIGNATURE, STOP_REASONS, MessageReply
+from semantic_actors.api.reply import Answer, Envelope, Thought
 from semantic_actors.domain.errors import Draining, Overloaded, TurnFailed
 from semantic_actors.domain.ids import RequestId
 from semantic_actors.domain.stream import (
+    CallStarted,
     Failed,
     Finished,
     FinishReason,
     Started,
     TextDelta,
+    ThinkingDelta,
     TurnEvent,
 )
 from semantic_actors.domain.usage import Miss, Usage
@@ -19,10 +21,13 @@ from tests.api.fakes import (
     ANSWERED,
     ASKED,
     CALL,
+    CUT,
     DISAPPOINTMENT,
     ERRAND,
     GREETING,
     MISSED,
+    PONDERED,
+    called,
     frames,
 )
 
@@ -92,33 +97,82 @@ def text(value: str) -> dict[str, str]:
     return {"type": "text_delta", "text": value}
 
 
-def test_text() -> None:
-    """A text answer is one block between message_start, message_delta and message_stop."""
-    blocks = block(0, {"type": "text", "text": ""}, text("Hel"), text("lo"))
-
-    assert [START, *blocks, *end("end_turn")] == frames(stream(*GREETING))
+def thought(value: str) -> dict[str, str]:
+    """Return a delta of thinking."""
+    return {"type": "thinking_delta", "thinking": value}
 
 
-def test_tools() -> None:
-    """Every tool call is a block of its own, closed at once; text before it is closed first."""
-
-    def call(index: int, name: str, call_id: str, arguments: str) -> list[tuple[str, object]]:
-        start = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
-        return block(index, start, {"type": "input_json_delta", "partial_json": arguments})
-
-    expected = [
-        START,
-        *block(0, {"type": "text", "text": ""}, text("I look.")),
-        *call(1, "read", "call_1", '{"path": "a.txt", "n": 1}'),
-        *call(2, "list", "call_2", "{}"),
-        *end("tool_use"),
-    ]
-    assert expected == frames(stream(*ERRAND))
+def some_json(value: str) -> dict[str, str]:
+    """Return a delta of a call's arguments."""
+    return {"type": "input_json_delta", "partial_json": value}
 
 
-def test_nothing() -> None:
-    """An empty answer has no blocks, and is a complete message all the same."""
-    assert [START, *end("end_turn")] == frames(stream(Started(ASKED), Finished("stop", ANSWERED)))
+def call(name: str, call_id: str) -> dict[str, object]:
+    """Return a call as it begins."""
+    return {"type": "tool_use", "id": call_id, "name": name, "input": {}}
+
+
+TEXT = {"type": "text", "text": ""}
+THINKING = {"type": "thinking", "thinking": "", "signature": ""}
+SIGNED = {"type": "signature_delta", "signature": SIGNATURE}
+
+STREAMS = {
+    "text": (GREETING, [*block(0, TEXT, text("Hel"), text("lo")), *end("end_turn")]),
+    "nothing": ((Started(ASKED), Finished("stop", ANSWERED)), end("end_turn")),
+    "calls": (
+        ERRAND,
+        [
+            *block(0, TEXT, text("I look.")),
+            *block(1, call("read", "call_1"), some_json(CALL.arguments)),
+            *block(2, call("list", "call_2"), some_json("{}")),
+            *end("tool_use"),
+        ],
+    ),
+    "only a call": (
+        (Started(ASKED), *called(CALL), Finished("tool_calls", ANSWERED)),
+        [*block(0, call("read", "call_1"), some_json(CALL.arguments)), *end("tool_use")],
+    ),
+    "thinking": (
+        PONDERED,
+        [
+            *block(0, THINKING, thought("Let me "), thought("see."), SIGNED),
+            *block(1, TEXT, text("I look.")),
+            *block(
+                2,
+                call("read", "call_1"),
+                some_json(CALL.arguments[:9]),
+                some_json(CALL.arguments[9:]),
+            ),
+            *block(3, THINKING, thought("And?"), SIGNED),
+            *block(4, TEXT, text("Done.")),
+            *end("tool_use"),
+        ],
+    ),
+    "only thinking": (
+        (Started(ASKED), ThinkingDelta("Hm"), Finished("length", ANSWERED)),
+        [*block(0, THINKING, thought("Hm"), SIGNED), *end("max_tokens")],
+    ),
+    "a call that was cut off": (
+        CUT,
+        [
+            *block(0, TEXT, text("I look.")),
+            *block(1, call("read", "call_1"), some_json('{"path": "a.t')),
+            *end("max_tokens"),
+        ],
+    ),
+    "a call that was cut off at once": (
+        (Started(ASKED), CallStarted("call_1", "read"), Finished("context", ANSWERED)),
+        [*block(0, call("read", "call_1")), *end("model_context_window_exceeded")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_stream(name: str) -> None:
+    """A block is opened, filled and closed before the next; a thought is signed as it closes."""
+    events, expected = STREAMS[name]
+
+    assert [START, *expected] == frames(stream(*events))
 
 
 @pytest.mark.parametrize(("reason", "name"), STOP_REASONS.items())
@@ -134,7 +188,7 @@ def test_stop_reasons(reason: FinishReason, name: str) -> None:
     ("error", "kind", "message"),
     [
         (Draining(), "overloaded_error", "the server is shutting down"),
-        (Overloaded("full", retry_after_s=2), "rate_limit_error", "full"),
+        (Overloaded("full", retry_after_s=2), "overloaded_error", "full"),
         (TurnFailed("secret"), "api_error", "the server could not finish the answer"),
     ],
 )
@@ -165,11 +219,13 @@ def test_keepalive() -> None:
 def test_document() -> None:
     """A whole message has text and calls in order, and the calls' input as JSON."""
     finished = Finished("stop_sequence", ANSWERED, "END")
-    document = MessageReply(ENVELOPE).document(Answer(("I look.", CALL, "Done."), finished))
+    parts = (Thought("Hm."), "I look.", CALL, "Done.")
+    document = MessageReply(ENVELOPE).document(Answer(parts, finished))
 
     assert {
         **START[1]["message"],  # type: ignore[dict-item]
         "content": [
+            {"type": "thinking", "thinking": "Hm.", "signature": SIGNATURE},
             {"type": "text", "text": "I look."},
             {
                 "type": "tool_use",

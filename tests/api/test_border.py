@@ -199,7 +199,7 @@ ERRORS = [
     (InvalidRequest("no", field="x"), 400, "invalid_request_error", "invalid_request_error"),
     (PromptTooLong(9, 4), 400, "invalid_request_error", "invalid_request_error"),
     (NeverFits(9, 4), 400, "invalid_request_error", "invalid_request_error"),
-    (Overloaded("full", retry_after_s=7), 429, "rate_limit_error", "rate_limit_error"),
+    (Overloaded("full", retry_after_s=7), 429, "overloaded_error", "rate_limit_error"),
     (Draining(5), 503, "overloaded_error", "server_error"),
     (TurnFailed("secret"), 500, "api_error", "server_error"),
     (RuntimeError("secret"), 500, "api_error", "server_error"),
@@ -224,13 +224,15 @@ async def test_errors(  # noqa: PLR0917 - a row of the table, and where it is tr
             text = await answer.text()
             kind, message = told(json.loads(text))
 
-        assert status == answer.status
+        assert answer.status == (529 if (path, status) == ("/v1/messages", 429) else status)
         assert kind == (anthropic if path == "/v1/messages" else openai)
         assert "secret" not in text
         retry_after = str(getattr(error, "retry_after_s", None))
         assert retry_after == answer.headers.get("Retry-After", "None")
         if status < 500:
             assert message == str(error)
+        again = {400: "false", 429: "true", 503: "true", 500: None}[status]
+        assert again == answer.headers.get("x-should-retry")
 
 
 async def test_prompt_too_long(client: aiohttp.ClientSession, desk: FakeDesk) -> None:

@@ -14,21 +14,55 @@ from hypothesis import strategies as st
 
 from tests.api.fakes import BODIES, HI, FakeDesk, serving
 
+TOLD: list[dict[str, Any]] = [
+    {"type": "text", "text": "a"},
+    {"type": "tool_reference", "tool_name": "f"},
+    {"type": "search_result", "source": "s", "title": "t", "content": []},
+]
+CLAUDES: list[Any] = [
+    HI,
+    {
+        "role": "assistant",
+        "content": [
+            {"type": "thinking", "thinking": "hm", "signature": "s"},
+            {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}},
+            {"type": "mcp_tool_use", "id": "m", "name": "f", "input": {"a": 1}},
+            {"type": "mcp_tool_result", "tool_use_id": "m", "content": [{"a": 1}]},
+        ],
+    },
+    {
+        "role": "user",
+        "content": [
+            {"type": "tool_result", "tool_use_id": "t", "is_error": True, "content": TOLD},
+            {"type": "document", "source": {"type": "content", "content": TOLD[:1]}},
+        ],
+    },
+    {
+        "role": "system",
+        "clear_at": "never",
+        "content": [
+            {"type": "tool_addition", "tool": {"type": "tool_reference", "name": "f"}},
+            {"type": "tool_removal", "tool": {"type": "tool_reference", "name": "f"}},
+        ],
+    },
+]
+GPTS: list[Any] = [
+    HI,
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "t", "function": {"name": "f", "arguments": "{}"}}],
+        "reasoning_content": "r",
+    },
+    {"role": "tool", "tool_call_id": "t", "content": [{"type": "text", "text": "a"}]},
+]
 RICH: dict[str, Any] = {
     "system": [{"type": "text", "text": "s"}],
-    "messages": [
-        HI,
-        {
-            "role": "assistant",
-            "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}],
-            "tool_calls": [{"id": "t", "function": {"name": "f", "arguments": "{}"}}],
-            "reasoning_content": "r",
-        },
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]},
-        {"role": "tool", "tool_call_id": "t", "content": [{"type": "text", "text": "a"}]},
-    ],
+    "messages": CLAUDES,
     "tools": [{"name": "f", "input_schema": {}, "type": "function", "function": {"name": "f"}}],
     "tool_choice": {"type": "auto"},
+    "thinking": {"type": "enabled", "budget_tokens": 1024},
+    "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
     "parallel_tool_calls": True,
     "reasoning_effort": "low",
     "chat_template_kwargs": {"enable_thinking": True},
@@ -86,7 +120,7 @@ def spoiled(draw: st.DrawFn) -> Any:
     body: Any = copy.deepcopy(RICH | draw(st.sampled_from(list(BODIES.values()))))
     body |= copy.deepcopy(draw(st.sampled_from(WISHES)))
     if draw(st.booleans()):
-        body["messages"] = copy.deepcopy(RICH["messages"])
+        body["messages"] = copy.deepcopy(draw(st.sampled_from([CLAUDES, GPTS])))
     for _ in range(draw(st.integers(1, 2))):
         path = draw(st.sampled_from(list(places(body))[1:]))
         inner = body

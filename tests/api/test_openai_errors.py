@@ -83,8 +83,9 @@ async def test_codes(gpt: openai.AsyncOpenAI, wrong: Any, code: str, param: str)
     )
 
 
-async def test_no_such_model(gpt: openai.AsyncOpenAI) -> None:
+async def test_no_such_model(gpt: openai.AsyncOpenAI, desk: FakeDesk) -> None:
     """A model that is not served has its own code."""
+    desk.aliases = ()
     with pytest.raises(openai.NotFoundError) as raised:
         await gpt.models.retrieve("other")
 
