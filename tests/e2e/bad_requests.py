@@ -4,6 +4,7 @@ import re
 from typing import Any, NamedTuple
 
 USER = {"role": "user", "content": "Count to 20."}
+FORMAT = {"type": "json_schema"}
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/messages": {"model": "any", "max_tokens": 8, "messages": [USER]},
     "/v1/messages/count_tokens": {"model": "any", "messages": [USER]},
@@ -69,6 +70,12 @@ LIMITS = (
     *_bad(OPENAI, "stop", "of 1 to 256 characters", 7, "", "x" * 257),
     *_bad(OPENAI, "stop", "at most 16 items", ["x"] * 17),
     *_bad((MESSAGES,), "stop_sequences", "at most 16 items", ["x"] * 17),
+    *_inside((MESSAGES, COUNT_TOKENS), "thinking.type", "'adaptive'", {"type": "hard"}),
+    *_inside(
+        (MESSAGES, COUNT_TOKENS), "tool_choice.name", "offered", {"type": "tool", "name": "x"}
+    ),
+    *_inside((MESSAGES, COUNT_TOKENS), "tool_choice.type", "offered", {"type": "any"}),
+    *_inside((MESSAGES,), "output_config.format.schema", "required", {"format": FORMAT}),
     *_inside((MESSAGES,), "stop_sequences[0]", "of 1 to 256", [""]),
     *_bad(OPENAI, "logit_bias", ">= -100 and <= 100", {"1": 100.1}, {"x": 1}, {"-1": 1}, "x"),
     *_bad((CHAT,), "top_logprobs", "without logprobs", 5),
@@ -116,6 +123,15 @@ WISHES = (
         )
     ),
 )
+PLACES = (
+    "http://127.0.0.1:1/x.png",
+    "https://[::1]/",
+    "file:///etc/passwd",
+    "\\\\host\\share",
+    "ftp://evil.test/",
+)
+"""Where a picture could be fetched; nobody does."""
+
 CONVERSATIONS = (
     *_bad(SPOKEN, "messages", "an array of 1 to 10000 items", [], "hi", 7, [USER] * 10_001),
     *_inside(SPOKEN, "messages[0].role", "'user'", [{"role": "wizard", "content": "x"}]),
@@ -130,6 +146,16 @@ CONVERSATIONS = (
         "messages[0].content[0].type",
         "'text'",
         [USER | {"content": [{"type": "hologram"}]}],
+    ),
+    *(
+        bad
+        for place in PLACES
+        for bad in _inside(
+            (MESSAGES, COUNT_TOKENS),
+            "messages[0].content[0]",
+            "text, which is all that the model reads",
+            [USER | {"content": [{"type": "image", "source": {"type": "url", "url": place}}]}],
+        )
     ),
 )
 BROKEN: tuple[tuple[int, bytes], ...] = (
