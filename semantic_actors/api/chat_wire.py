@@ -1,7 +1,8 @@
 """The requests of OpenAI's Chat Completions API, and what they mean.
 
 Whether the model is to think is said by `reasoning_effort`, of which templates know only whether
-there is any, or by `chat_template_kwargs`, as clients of local servers do and who win.
+there is any. Clients of local servers tell the template itself, by `chat_template_kwargs`: that
+has the last word.
 """
 
 from collections.abc import Mapping

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from semantic_actors.api import openai_wire
 from semantic_actors.api.fields import NonEmpty
-from semantic_actors.api.openai_wire import Choices, Continuation, Logprobs, refuse_unsupported
+from semantic_actors.api.openai_wire import ChoiceCount, Continuation, Logprobs, refuse_unsupported
 from semantic_actors.api.refusals import FieldRefused, as_json
 from semantic_actors.domain import limits
 from semantic_actors.domain.request import Generation, TextPrompt, TokenPrompt
@@ -28,7 +28,7 @@ class CompletionRequest(Continuation, kw_only=True):
     """The body of `/v1/completions`."""
 
     prompt: NonEmpty | Prompts
-    best_of: Choices | None = None
+    best_of: ChoiceCount | None = None
     echo: bool | None = None
     suffix: str | None = None
     logprobs: Logprobs | None = None

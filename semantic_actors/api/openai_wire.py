@@ -15,7 +15,7 @@ from semantic_actors.api.refusals import Unsupported, as_json
 from semantic_actors.domain import limits
 from semantic_actors.domain.request import Generation, JsonOutput, Prompt, Sampling, ToolChoice
 
-Choices = Annotated[int, Meta(ge=1, le=limits.MAX_CHOICES)]
+ChoiceCount = Annotated[int, Meta(ge=1, le=limits.MAX_CHOICES)]
 Logprobs = Annotated[int, Meta(ge=0, le=limits.MAX_LOGPROBS)]
 
 _SEED_STRIDE: Final = 0x9E3779B97F4A7C15
@@ -42,7 +42,7 @@ class Continuation(msgspec.Struct, kw_only=True):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     prompt_cache_key: str | None = None
-    n: Choices | None = None
+    n: ChoiceCount | None = None
     presence_penalty: fields.Penalty | None = None
     frequency_penalty: fields.Penalty | None = None
     repetition_penalty: fields.RepetitionPenalty | None = None
