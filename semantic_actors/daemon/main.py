@@ -9,6 +9,7 @@ from typing import Any
 from semantic_actors import __version__
 from semantic_actors.daemon import logs
 from semantic_actors.daemon.control import Unreachable
+from semantic_actors.daemon.launch import add_launch, given, split
 from semantic_actors.daemon.settings import Settings, load_settings
 from semantic_actors.daemon.signals import Signals
 from semantic_actors.daemon.verbs import add_sessions
@@ -22,7 +23,9 @@ UNREACHABLE = 69
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    own, passed = split(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(own, argparse.Namespace(passed=passed))
+    options.flags = given(options, ("config", *_FLAGS))
     try:
         settings = load_settings(getattr(options, "config", None), _overrides(options))
         logs.configure(settings.log)
@@ -68,25 +71,35 @@ def _parser() -> argparse.ArgumentParser:
         "serve", help="serve a model over HTTP until told to leave", allow_abbrev=False
     )
     serve.set_defaults(verb=_serve)
-    serve.add_argument("--ram-budget", metavar="SIZE", help="bytes of KV cache, as in 4GiB")
-    serve.add_argument("--state-dir", metavar="DIR", help="where caches are kept on disk")
-    serve.add_argument("--disk-budget", metavar="SIZE", help="bytes of them, as in 20GiB; or off")
-    serve.add_argument("--socket", metavar="PATH", help="where other verbs find this daemon")
     doctor = verbs.add_parser(
         "doctor", help="check this machine and say what to do", allow_abbrev=False
     )
     doctor.set_defaults(verb=_doctor)
     doctor.add_argument("--selftest", action="store_true", help="run the model and print figures")
     doctor.add_argument("--json", action="store_true", help="print a JSON array of findings")
-    for verb in (serve, doctor):
-        verb.add_argument("--host", help="address to listen on, loopback without keys")
-        verb.add_argument("--port", type=int, help="port, 0 for a free one")
-        verb.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings")
-        verb.add_argument("--model", metavar="DIR_OR_HUB_ID", help="default: the pocket model")
-        verb.add_argument("--adapter", metavar="DIR", help="LoRA weights to apply at load")
-        verb.add_argument("--context", type=int, metavar="N", help="tokens a conversation may hold")
+    launch = add_launch(verbs)
+    for verb in (serve, launch):
+        _add_storage(verb)
+    for verb in (serve, doctor, launch):
+        _add_model(verb)
     add_sessions(verbs)
     return parser
+
+
+def _add_storage(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--ram-budget", metavar="SIZE", help="bytes of KV cache, as in 4GiB")
+    verb.add_argument("--state-dir", metavar="DIR", help="where caches are kept on disk")
+    verb.add_argument("--disk-budget", metavar="SIZE", help="bytes of them, as in 20GiB; or off")
+    verb.add_argument("--socket", metavar="PATH", help="where other verbs find this daemon")
+
+
+def _add_model(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--host", help="address to listen on, loopback without keys")
+    verb.add_argument("--port", type=int, help="port, 0 for a free one")
+    verb.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings")
+    verb.add_argument("--model", metavar="DIR_OR_HUB_ID", help="default: the pocket model")
+    verb.add_argument("--adapter", metavar="DIR", help="LoRA weights to apply at load")
+    verb.add_argument("--context", type=int, metavar="N", help="tokens a conversation may hold")
 
 
 _FLAGS = {

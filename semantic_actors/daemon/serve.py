@@ -17,7 +17,7 @@ from semantic_actors.daemon.keys import read_keys
 from semantic_actors.daemon.loop import LoopWatch
 from semantic_actors.daemon.memory import MemoryWatch, judge_budget, read_memory
 from semantic_actors.daemon.port import refusal
-from semantic_actors.daemon.settings import Settings, size_bytes
+from semantic_actors.daemon.settings import Settings, model_name, size_bytes
 from semantic_actors.daemon.signals import Signals
 from semantic_actors.daemon.state import state_directory
 from semantic_actors.daemon.tree import Address, House
@@ -98,14 +98,6 @@ def _wire(limit: str) -> None:
     except ValueError as error:
         message = f"setting memory.wired_limit = {limit!r}: {error}"
         raise ConfigurationError(message) from None
-
-
-def model_name(settings: Settings) -> str:
-    """Name clients see: the hub id, or the folder's last part, never a path of this machine."""
-    if not settings.model.path:
-        return "pocket"
-    path = Path(settings.model.path).expanduser()
-    return path.resolve().name if path.is_dir() else settings.model.path
 
 
 def admission(settings: Settings) -> Access:

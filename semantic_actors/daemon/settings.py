@@ -146,6 +146,14 @@ def load_settings(path: Path | None, overrides: dict[str, dict[str, Any]]) -> Se
     return settings
 
 
+def model_name(settings: Settings) -> str:
+    """Name clients see: the hub id, or the folder's last part, never a path of this machine."""
+    if not settings.model.path:
+        return "pocket"
+    path = Path(settings.model.path).expanduser()
+    return path.resolve().name if path.is_dir() else settings.model.path
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
