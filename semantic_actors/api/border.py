@@ -133,6 +133,7 @@ class Border:
             route=route,
             status=status,
             duration_s=round(duration_s, 6),
+            first_token_s=visit.first_token_s,
             prompt_tokens=usage.prompt_tokens,
             cached_tokens=usage.cached_tokens,
             completion_tokens=usage.completion_tokens,

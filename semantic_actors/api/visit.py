@@ -5,6 +5,7 @@ content.
 """
 
 import secrets
+import time
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,7 +24,10 @@ def mint_request_id() -> RequestId:
 
 @dataclass(slots=True)
 class Visit:
-    """What is known of a request so far. `stream` is set once its headers are out."""
+    """What is known of a request so far. `stream` is set once its headers are out.
+
+    `first_token_s` are the seconds until an answer showed something.
+    """
 
     dialect: Dialect
     id: RequestId = field(default_factory=mint_request_id)
@@ -31,6 +35,8 @@ class Visit:
     usages: dict[int, Usage] = field(default_factory=dict)
     failure: Exception | None = None
     stream: web.StreamResponse | None = None
+    began: float = field(default_factory=time.monotonic)
+    first_token_s: float | None = None
 
     @property
     def usage(self) -> Usage:
@@ -50,8 +56,8 @@ class Visit:
                 self.usages[choice] = usage
             case Failed(error=error):
                 self.failure = error
-            case _:
-                pass
+            case _ if self.first_token_s is None:
+                self.first_token_s = round(time.monotonic() - self.began, 6)
 
 
 VISIT: Final = web.RequestKey("visit", Visit)

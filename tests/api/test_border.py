@@ -284,6 +284,8 @@ async def test_log(client: aiohttp.ClientSession, desk: FakeDesk) -> None:
         4,
         3,
     )
+    assert finished[0]["first_token_s"] > 0
+    assert finished[1]["first_token_s"] is None
     assert [line["reason"] for line in lines if "reason" in line] == ["RuntimeError('broken')"]
     assert "hi" not in str(lines[0]).split()
     assert "secret" not in str(lines)
