@@ -76,15 +76,18 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def started(log: Path, *flags: str, step_s: float | None = None) -> Iterator[Daemon]:
+def started(
+    log: Path, *flags: str, step_s: float | None = None, module: str = "semantic_actors"
+) -> Iterator[Daemon]:
     """Start a daemon that serves on a free port, and see to its end.
 
     With `step_s` it is the one of `faulty.py`, each of whose engine steps takes that many seconds
-    longer: a model so slow that a test can act in the middle of an answer.
+    longer: a model so slow that a test can act in the middle of an answer. Another `module` is one
+    that lays something else around the daemon.
     """
-    module = ["semantic_actors"] if step_s is None else ["tests.e2e.faulty", str(step_s)]
+    program = [module] if step_s is None else ["tests.e2e.faulty", str(step_s)]
     state = [] if "--state-dir" in flags else ["--state-dir", str(log.with_suffix(".state"))]
-    command = [sys.executable, "-m", *module, "serve", "--port", "0", *state, *flags]
+    command = [sys.executable, "-m", *program, "serve", "--port", "0", *state, *flags]
     began = time.monotonic()
     with (
         log.open("wb") as stderr,

@@ -1,0 +1,156 @@
+"""A scenario's place: a home and a folder of its own, a daemon, and what the daemon's log says.
+
+Clients see nothing of whoever runs them: their environment begins empty. What they send is neither
+shown nor kept; of a client that fails the end of its stderr is shown.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from tests.clients.programs import Program
+from tests.e2e.daemon import ROOT, Daemon
+
+RUN_S: Final = 400.0
+"""Seconds that one run of a client may take."""
+
+MARKER: Final = "marker-4821"
+"""What stands in `a.txt`, and nowhere else."""
+
+_ROUTES: Final = ("/v1/messages", "/v1/chat/completions", "/v1/responses", "/v1/completions")
+
+
+class ClientFailed(Exception):
+    """A client left with an error, or did not say what it was to say."""
+
+    def __init__(self, why: str, code: int = 0) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """An answer as the daemon's log tells of it. `label` names the conversation."""
+
+    label: str
+    prompt_tokens: int
+    cached_tokens: int
+    first_token_s: float | None
+
+    @property
+    def reuse(self) -> float:
+        """Share of the prompt that was not computed again."""
+        return self.cached_tokens / self.prompt_tokens
+
+
+class Stage:
+    """Runs one client's commands against one daemon."""
+
+    def __init__(self, daemon: Daemon, program: Program, folder: Path) -> None:
+        self.url = daemon.url
+        self.work = folder / "work"
+        self.home = folder / "home"
+        self._daemon = daemon
+        self._program = program
+        self._seen = len(daemon.log())
+        for place in (self.work, self.home):
+            place.mkdir(parents=True)
+        (self.work / "a.txt").write_text(f"{MARKER}\n", encoding="utf-8")
+
+    def launch(self, *arguments: str, **environment: str) -> str:
+        """Run the client by `semantic-actors launch`; returns what it prints."""
+        ours = [sys.executable, "-m", "semantic_actors", "launch", self._program.command]
+        port = self.url.rpartition(":")[2]
+        state = str(self.home / "state")
+        command = [*ours, "--port", port, "--state-dir", state, "--", *arguments]
+        return self._run(command, environment)
+
+    def run(self, *arguments: str, command: str | None = None, **environment: str) -> str:
+        """Run the client itself, or another command of its folder; returns what it prints."""
+        program = str(self._program.commands / (command or self._program.command))
+        return self._run([program, *arguments], environment)
+
+    def environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        """Make the whole environment of a client."""
+        node = Path(shutil.which("node") or "/usr/bin/node").parent
+        path = (self._program.commands, node, "/usr/bin", "/bin")
+        ours = {
+            "PATH": os.pathsep.join(map(str, path)),
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(self.home),
+            "TMPDIR": str(self.home),
+            "TERM": "dumb",
+            "LANG": "C.UTF-8",
+            "IS_SANDBOX": "1",
+        }
+        return ours | dict(more)
+
+    def expect(self, said: str, wanted: str = MARKER) -> None:
+        """Raise if a client did not say what the model has read or said."""
+        if wanted not in said:
+            message = f"it did not say {wanted!r}"
+            raise ClientFailed(message)
+
+    def turns(self) -> list[Turn]:
+        """List the answers since the scenario began, in the order in which they began.
+
+        Answers of a script are labelled by it; those of the model itself are "main" if they are of
+        long prompts, and "side" if they are of short ones beside these.
+        """
+        log = self._daemon.log()[self._seen :]
+        events = [msgspec.json.decode(line) for line in log.splitlines() if line.startswith("{")]
+        answers = [event for event in events if _is_answer(event)]
+        scripted = [event for event in events if event["event"] == "scripted"]
+        if not scripted:
+            longest = max((answer["prompt_tokens"] for answer in answers), default=0)
+            return [
+                _turn("main" if 2 * answer["prompt_tokens"] >= longest else "side", answer)
+                for answer in answers
+            ]
+        return [_turn(event["label"], _taken(answers, event)) for event in scripted]
+
+    def _run(self, command: list[str], environment: Mapping[str, str]) -> str:
+        done = subprocess.run(  # noqa: S603 (the client under test)
+            command,
+            check=False,
+            cwd=self.work,
+            env=self.environment(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=RUN_S,
+        )
+        if done.returncode:
+            raise ClientFailed(done.stderr[-400:], done.returncode)
+        return done.stdout
+
+
+def worst(turns: list[Turn]) -> Turn | None:
+    """Find the turn that reused least, of all but the first of each script's conversation."""
+    labelled = sorted((turn for turn in turns if turn.label), key=lambda turn: turn.label)
+    later = [turn for _, talk in groupby(labelled, lambda turn: turn.label) for turn in [*talk][1:]]
+    return min(later, key=lambda turn: turn.reuse, default=None)
+
+
+def _is_answer(event: dict[str, Any]) -> bool:
+    return event["event"] == "request_finished" and event["route"] in _ROUTES
+
+
+def _taken(answers: list[dict[str, Any]], scripted: dict[str, Any]) -> dict[str, Any]:
+    """Take out the answer to the prompt that a script was found in."""
+    for at, answer in enumerate(answers):
+        if answer["prompt_tokens"] == scripted["prompt_tokens"]:
+            return answers.pop(at)
+    message = f"no answer to a prompt of {scripted['prompt_tokens']} tokens was finished"
+    raise ClientFailed(message)
+
+
+def _turn(label: str, answer: dict[str, Any]) -> Turn:
+    numbers = (answer[name] for name in ("prompt_tokens", "cached_tokens", "first_token_s"))
+    return Turn(label, *numbers)
