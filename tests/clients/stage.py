@@ -56,10 +56,11 @@ class Stage:
         self.url = daemon.url
         self.work = folder / "work"
         self.home = folder / "home"
+        self.temporary = folder / "tmp"
         self._daemon = daemon
         self._program = program
         self._seen = len(daemon.log())
-        for place in (self.work, self.home):
+        for place in (self.work, self.home, self.temporary):
             place.mkdir(parents=True)
         (self.work / "a.txt").write_text(f"{MARKER}\n", encoding="utf-8")
 
@@ -71,10 +72,15 @@ class Stage:
         command = [*ours, "--port", port, "--state-dir", state, "--", *arguments]
         return self._run(command, environment)
 
-    def run(self, *arguments: str, command: str | None = None, **environment: str) -> str:
-        """Run the client itself, or another command of its folder; returns what it prints."""
+    def run(
+        self, *arguments: str, command: str | None = None, lines: str = "", **environment: str
+    ) -> str:
+        """Run the client itself, or another command of its folder; returns what it prints.
+
+        `lines` are what it reads from stdin.
+        """
         program = str(self._program.commands / (command or self._program.command))
-        return self._run([program, *arguments], environment)
+        return self._run([program, *arguments], environment, lines)
 
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
         """Make the whole environment of a client."""
@@ -84,7 +90,7 @@ class Stage:
             "PATH": os.pathsep.join(map(str, path)),
             "PYTHONPATH": str(ROOT),
             "HOME": str(self.home),
-            "TMPDIR": str(self.home),
+            "TMPDIR": str(self.temporary),
             "TERM": "dumb",
             "LANG": "C.UTF-8",
             "IS_SANDBOX": "1",
@@ -115,13 +121,13 @@ class Stage:
             ]
         return [_turn(event["label"], _taken(answers, event)) for event in scripted]
 
-    def _run(self, command: list[str], environment: Mapping[str, str]) -> str:
+    def _run(self, command: list[str], environment: Mapping[str, str], lines: str = "") -> str:
         done = subprocess.run(  # noqa: S603 (the client under test)
             command,
             check=False,
             cwd=self.work,
             env=self.environment(environment),
-            stdin=subprocess.DEVNULL,
+            input=lines,
             capture_output=True,
             text=True,
             timeout=RUN_S,
