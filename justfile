@@ -65,6 +65,16 @@ crash count="200":
 canary scripted="10000" real="500":
     SEMANTIC_ACTORS_CANARY={{scripted}} SEMANTIC_ACTORS_TURNS={{real}} {{run}} pytest -q -o faulthandler_timeout=0 tests/sessions/test_canary.py tests/e2e/test_canary.py
 
+# The official SDKs' own tests against the real daemon; fetches them from PyPI the first time
+[group("test")]
+conformance:
+    {{run}} python -m tests.conformance
+
+# Claude Code, Codex, OpenCode and others against the real daemon; `--quick` installs none
+[group("test")]
+clients *args:
+    {{run}} python -m tests.clients {{args}}
+
 # What CI runs: checks that change nothing, then every test
 [group("test")]
 ci: lint types floors test
