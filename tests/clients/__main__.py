@@ -26,7 +26,7 @@ CONTEXT: Final = "65536"
 
 MODULES: Final = {"scripted": "tests.clients.scripted", "pocket": "semantic_actors"}
 
-COLUMNS: Final = "{:17} {:24} {:8} {:>4} {:>5} {:>7} {:>6} {:>7} {:>8}  {}\n"
+COLUMNS: Final = "{:17} {:26} {:8} {:>4} {:>5} {:>7} {:>6} {:>7} {:>8}  {}\n"
 HEAD: Final = (
     *("client", "scenario", "model", "exit", "turns"),
     *("prompt", "cached", "first s", "second s", "verdict"),

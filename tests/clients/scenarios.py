@@ -22,7 +22,7 @@ from tests.clients.programs import (
     Program,
 )
 from tests.clients.script import Script, Step
-from tests.clients.stage import MARKER, Stage
+from tests.clients.stage import MARKER, ClientFailed, Stage
 
 Call = tuple[str, dict[str, Any]]
 
@@ -93,6 +93,21 @@ def _claude_searches_tools(stage: Stage) -> None:
     read = Step(calls=(_read(stage),))
     answer = Step("The file says {found}.", find=r"marker-\d+")
     stage.expect(_claude(stage, Script("main", (search, read, answer)).word)["result"])
+
+
+def _claude_titles(stage: Stage) -> None:
+    """Talk on a terminal, where a title is asked for beside the first question."""
+    project = {str(stage.work): {"hasTrustDialogAccepted": True}}
+    known = {"hasCompletedOnboarding": True, "theme": "dark", "projects": project}
+    (stage.home / ".claude.json").write_text(json.dumps(known), encoding="utf-8")
+    server = {"ANTHROPIC_BASE_URL": stage.url, "ANTHROPIC_AUTH_TOKEN": "none"}
+    model = {"ANTHROPIC_MODEL": "pocket", "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "65536"}
+    quiet = ("TELEMETRY", "ERROR_REPORTING", "AUTOUPDATER")  # a title counts as nonessential
+    silence = {f"DISABLE_{what}": "1" for what in quiet}
+    stage.converse(_looking(_read(stage)), MARKER, **server, **model, **silence)
+    if all(turn.label for turn in stage.turns()):
+        message = "it asked for no title"
+        raise ClientFailed(message)
 
 
 def _claude_on_pocket(*arguments: str) -> Callable[[Stage], None]:
@@ -211,6 +226,7 @@ SCENARIOS: Final = (
     Scenario(CLAUDE, "reads a file, as sonnet", _claude_reads("--model", "claude-sonnet-4-5")),
     Scenario(CLAUDE, "resumes", _claude_resumes, quick=True),
     Scenario(CLAUDE, "two sub-agents", _claude_delegates, quick=True),
+    Scenario(CLAUDE, "on a terminal, with title", _claude_titles),
     Scenario(CLAUDE, "finds a tool", _claude_searches_tools),
     Scenario(OLD_CLAUDE, "reads a file", _claude_reads()),
     Scenario(OLD_CLAUDE, "resumes", _claude_resumes),

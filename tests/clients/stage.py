@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from tests.clients.programs import Program
+from tests.clients.terminal import opened
 from tests.e2e.daemon import ROOT, Daemon
 
 RUN_S: Final = 400.0
@@ -23,6 +24,9 @@ RUN_S: Final = 400.0
 
 MARKER: Final = "marker-4821"
 """What stands in `a.txt`, and nowhere else."""
+
+PROMPT: Final = "\N{HEAVY RIGHT-POINTING ANGLE QUOTATION MARK ORNAMENT}"
+"""What Claude Code shows where one types."""
 
 _ROUTES: Final = ("/v1/messages", "/v1/chat/completions", "/v1/responses", "/v1/completions")
 
@@ -82,20 +86,21 @@ class Stage:
         program = str(self._program.commands / (command or self._program.command))
         return self._run([program, *arguments], environment, lines)
 
-    def environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        """Make the whole environment of a client."""
-        node = Path(shutil.which("node") or "/usr/bin/node").parent
-        path = (self._program.commands, node, "/usr/bin", "/bin")
-        ours = {
-            "PATH": os.pathsep.join(map(str, path)),
-            "PYTHONPATH": str(ROOT),
-            "HOME": str(self.home),
-            "TMPDIR": str(self.temporary),
-            "TERM": "dumb",
-            "LANG": "C.UTF-8",
-            "IS_SANDBOX": "1",
-        }
-        return ours | dict(more)
+    def converse(self, line: str, wanted: str, **environment: str) -> None:
+        """Open the client on a terminal, say `line`, wait for `wanted`, and leave with `/exit`."""
+        command = [str(self._program.commands / self._program.command)]
+        around = self._environment({"TERM": "xterm-256color", **environment})
+        with opened(command, self.work, around) as terminal:
+            try:
+                terminal.await_text(PROMPT)
+                terminal.type(line)
+                terminal.await_text(wanted)
+                terminal.type("/exit")
+            except TimeoutError as error:
+                raise ClientFailed(str(error)) from None
+            if code := terminal.await_end():
+                message = "it left with an error"
+                raise ClientFailed(message, code)
 
     def expect(self, said: str, wanted: str = MARKER) -> None:
         """Raise if a client did not say what the model has read or said."""
@@ -121,12 +126,27 @@ class Stage:
             ]
         return [_turn(event["label"], _taken(answers, event)) for event in scripted]
 
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        """Make the whole environment of a client."""
+        node = Path(shutil.which("node") or "/usr/bin/node").parent
+        path = (self._program.commands, node, "/usr/bin", "/bin")
+        ours = {
+            "PATH": os.pathsep.join(map(str, path)),
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
+            "TERM": "dumb",
+            "LANG": "C.UTF-8",
+            "IS_SANDBOX": "1",
+        }
+        return ours | dict(more)
+
     def _run(self, command: list[str], environment: Mapping[str, str], lines: str = "") -> str:
         done = subprocess.run(  # noqa: S603 (the client under test)
             command,
             check=False,
             cwd=self.work,
-            env=self.environment(environment),
+            env=self._environment(environment),
             input=lines,
             capture_output=True,
             text=True,
