@@ -19,7 +19,7 @@ from tests.clients.programs import Program
 from tests.clients.terminal import opened
 from tests.e2e.daemon import ROOT, Daemon
 
-RUN_S: Final = 400.0
+RUN_S: Final = 900.0
 """Seconds that one run of a client may take."""
 
 MARKER: Final = "marker-4821"

@@ -149,20 +149,31 @@ def test_a_launched_client_has_this_process_and_a_daemon_that_outlives_it(
 
 
 @pytest.mark.e2e
-def test_another_model_than_the_one_wanted_is_no_model_to_talk_to(
-    programs: Path, state: Path, port: int
+def test_a_client_has_the_first_key_and_no_model_but_the_one_wanted(
+    programs: Path, state: Path, port: int, tmp_path: Path
 ) -> None:
-    """A daemon that serves something else is named, and no client is started."""
-    flags = ("claude", "--port", str(port), "--state-dir", str(state))
+    """The key is of the file that the daemon reads; a daemon of another model is refused."""
+    keys = tmp_path / "keys"
+    keys.write_text(f"me: {ENDPOINT.key}\nyou: another-key-another-key\n", encoding="utf-8")
+    keys.chmod(0o600)
+    config = tmp_path / "c.toml"
+    config.write_text(f'[server]\nport = {port}\nkeys_file = "{keys}"\n', encoding="utf-8")
+    flags = ("claude", "--config", str(config), "--state-dir", str(state))
+
     first = begin(programs, *flags)
-    first.communicate(timeout=START_S)
-    assert first.returncode == 7
+    out, err = first.communicate(timeout=START_S)
+    assert first.returncode == 7, err
+    assert json.loads(out)["environment"]["ANTHROPIC_AUTH_TOKEN"] == ENDPOINT.key
 
     second = begin(programs, *flags, "--model", "hub/other")
-
     out, err = second.communicate(timeout=START_S)
     assert (second.returncode, out) == (1, "")
     assert "serves 'pocket', not 'hub/other'" in err
+
+    keyless = begin(programs, "claude", "--port", str(port), "--state-dir", str(state))
+    out, err = keyless.communicate(timeout=START_S)
+    assert (keyless.returncode, out) == (1, "")
+    assert "does not say what it serves: 401" in err
 
 
 @pytest.mark.e2e
