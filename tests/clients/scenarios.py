@@ -24,6 +24,9 @@ from tests.clients.programs import (
 from tests.clients.script import Script, Step
 from tests.clients.stage import MARKER, ClientFailed, Stage
 
+AGENTS: Final = ("agent-1", "agent-2")
+"""Labels of the sub-agents' scripts."""
+
 Call = tuple[str, dict[str, Any]]
 
 
@@ -73,16 +76,23 @@ def _claude_resumes(stage: Stage) -> None:
 
 
 def _claude_delegates(stage: Stage) -> None:
-    agents = tuple(_agent(stage, f"agent-{number}") for number in (1, 2))
+    agents = tuple(_agent(stage, name) for name in AGENTS)
     answer = Step("Both say {found}.", find=r"marker-\d+")
     prompt = Script("main", (Step(calls=agents), answer)).word
     stage.expect(_claude(stage, prompt)["result"], f"Both say {MARKER}")
+    one, other = ([turn for turn in stage.turns() if turn.label == name] for name in AGENTS)
+    if not any(turn.beside(another) for turn in one for another in other):
+        message = "its sub-agents were not there at once"
+        raise ClientFailed(message)
 
 
 def _agent(stage: Stage, label: str) -> Call:
+    """Call a sub-agent that has much to say."""
+    read = Step("I look. ", 300, calls=(_read(stage),))
+    answer = Step("The file says {found}. ", find=r"marker-\d+")
     return "Agent", {
         "description": f"Look for {label}",
-        "prompt": _looking(_read(stage), label),
+        "prompt": f"Look it up. {Script(label, (read, answer)).word}",
         "subagent_type": "general-purpose",
         "run_in_background": False,
     }

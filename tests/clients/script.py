@@ -28,13 +28,14 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One answer: `text`, then calls, each a name and its arguments.
+    """One answer: `text`, so many `times`, then calls, each a name and its arguments.
 
     `{found}` in the text is replaced by what the pattern `find` matches last in the messages since
     the script: a model that was not shown it cannot say it.
     """
 
     text: str = ""
+    times: int = 1
     find: str = ""
     calls: tuple[tuple[str, dict[str, Any]], ...] = ()
 
@@ -78,7 +79,9 @@ def _spoken(script: Script, since: Sequence[Message]) -> Line:
     step = script.steps[turn]
     found = [hit for message in since for hit in re.findall(step.find, message.content)]
     text = step.text.replace("{found}", found[-1] if step.find and found else "nothing")
-    return Line(text + "".join(_call(*call) for call in step.calls), script.label, turn)
+    return Line(
+        text * step.times + "".join(_call(*call) for call in step.calls), script.label, turn
+    )
 
 
 def _call(name: str, arguments: dict[str, Any]) -> str:

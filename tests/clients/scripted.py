@@ -7,6 +7,7 @@ cache holds tokens instead of arrays. Each answer's script, turn and prompt leng
 
 import re
 import sys
+import time
 from typing import Final
 
 import msgspec
@@ -21,6 +22,9 @@ from semantic_actors.engine.fake import FakeBackend
 from tests.clients.script import Message, next_line
 
 CONTEXT: Final = 65_536
+TOKEN_S: Final = 0.004
+"""Seconds that each token takes: a model so fast that nobody is beside another is no test."""
+
 BEGIN: Final = "<|im_start|>"
 END: Final = "<|im_end|>"
 
@@ -51,6 +55,7 @@ class Teller:
             self._answers[key] = self._answer(tokens[:last], prompt)
             if len(self._answers) > _KEPT:
                 del self._answers[next(iter(self._answers))]
+        time.sleep(TOKEN_S)
         answer = self._answers[key]
         return answer[min(len(tokens) - prompt, len(answer) - 1)]
 

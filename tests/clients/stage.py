@@ -30,6 +30,9 @@ PROMPT: Final = "\N{HEAVY RIGHT-POINTING ANGLE QUOTATION MARK ORNAMENT}"
 
 _ROUTES: Final = ("/v1/messages", "/v1/chat/completions", "/v1/responses", "/v1/completions")
 
+Event = tuple[int, dict[str, Any]]
+"""A line of the log, and its place there."""
+
 
 class ClientFailed(Exception):
     """A client left with an error, or did not say what it was to say."""
@@ -40,9 +43,14 @@ class ClientFailed(Exception):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """An answer as the daemon's log tells of it. `label` names the conversation."""
+    """An answer as the daemon's log tells of it. `label` names the conversation.
+
+    `began` and `ended` are places in that log.
+    """
 
     label: str
+    began: int
+    ended: int
     prompt_tokens: int
     cached_tokens: int
     first_token_s: float | None
@@ -51,6 +59,10 @@ class Turn(msgspec.Struct, frozen=True):
     def reuse(self) -> float:
         """Share of the prompt that was not computed again."""
         return self.cached_tokens / self.prompt_tokens
+
+    def beside(self, other: "Turn") -> bool:
+        """Whether both were being answered at once."""
+        return self.began < other.ended and other.began < self.ended
 
 
 class Stage:
@@ -115,16 +127,17 @@ class Stage:
         long prompts, and "side" if they are of short ones beside these.
         """
         log = self._daemon.log()[self._seen :]
-        events = [msgspec.json.decode(line) for line in log.splitlines() if line.startswith("{")]
-        answers = [event for event in events if _is_answer(event)]
-        scripted = [event for event in events if event["event"] == "scripted"]
-        if not scripted:
-            longest = max((answer["prompt_tokens"] for answer in answers), default=0)
-            return [
-                _turn("main" if 2 * answer["prompt_tokens"] >= longest else "side", answer)
-                for answer in answers
-            ]
-        return [_turn(event["label"], _taken(answers, event)) for event in scripted]
+        lines = [line for line in log.splitlines() if line.startswith("{")]
+        events = [(at, msgspec.json.decode(line)) for at, line in enumerate(lines)]
+        answers = [(at, event) for at, event in events if _is_answer(event)]
+        scripted = [(at, event) for at, event in events if event["event"] == "scripted"]
+        if scripted:
+            return [_turn(event["label"], at, _taken(answers, event)) for at, event in scripted]
+        half = max((event["prompt_tokens"] for _, event in answers), default=0) / 2
+        return [
+            _turn("main" if answer[1]["prompt_tokens"] >= half else "side", answer[0], answer)
+            for answer in answers
+        ]
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
         """Make the whole environment of a client."""
@@ -168,15 +181,16 @@ def _is_answer(event: dict[str, Any]) -> bool:
     return event["event"] == "request_finished" and event["route"] in _ROUTES
 
 
-def _taken(answers: list[dict[str, Any]], scripted: dict[str, Any]) -> dict[str, Any]:
+def _taken(answers: list[Event], scripted: dict[str, Any]) -> Event:
     """Take out the answer to the prompt that a script was found in."""
-    for at, answer in enumerate(answers):
+    for place, (_, answer) in enumerate(answers):
         if answer["prompt_tokens"] == scripted["prompt_tokens"]:
-            return answers.pop(at)
+            return answers.pop(place)
     message = f"no answer to a prompt of {scripted['prompt_tokens']} tokens was finished"
     raise ClientFailed(message)
 
 
-def _turn(label: str, answer: dict[str, Any]) -> Turn:
-    numbers = (answer[name] for name in ("prompt_tokens", "cached_tokens", "first_token_s"))
-    return Turn(label, *numbers)
+def _turn(label: str, began: int, answer: Event) -> Turn:
+    ended, event = answer
+    numbers = (event[name] for name in ("prompt_tokens", "cached_tokens", "first_token_s"))
+    return Turn(label, began, ended, *numbers)
