@@ -286,5 +286,8 @@ def _heads(spelling: Spelling | None, names: tuple[str, ...]) -> dict[str, str]:
 
 def _overlap(text: str, mark: str) -> int:
     """Length of the longest end of `text` with which `mark` begins but is not complete."""
-    longest = min(len(text), len(mark) - 1)
-    return next((size for size in range(longest, 0, -1) if mark.startswith(text[-size:])), 0)
+    end = len(text)
+    at = text.find(mark[0], max(0, end - len(mark) + 1))
+    while at >= 0 and not mark.startswith(text[at:]):
+        at = text.find(mark[0], at + 1)
+    return end - at if at >= 0 else 0
