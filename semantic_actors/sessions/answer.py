@@ -263,13 +263,16 @@ class Answer:
     def _extend(self, message: Generated) -> None:
         assert self._decoder is not None, "nothing is generated before it is rendered"
         tokens, finish = message.tokens, message.finish
-        self._spoken.drew(map(self._ports.logprobs, message.logprobs))
         for index, token in enumerate(tokens):
             self.tokens.append(token)
-            last = finish == "stop" and index == len(tokens) - 1
-            if not last and self._emit(self._decoder.push(token)):
+            if finish == "stop" and index == len(tokens) - 1:
+                break
+            self._spoken.drew(map(self._ports.logprobs, message.logprobs[index : index + 1]))
+            if self._emit(self._decoder.push(token)):
                 self._stop_sequence_hit()
                 return
+            if self._decoder.settled:
+                self._spoken.settle()
         if finish is None:
             return
         if self._emit(self._decoder.close()):

@@ -41,6 +41,10 @@ class Spoken:
         """Keep log-probabilities for the text that their tokens are of."""
         self._logprobs += logprobs
 
+    def settle(self) -> None:
+        """Forget log-probabilities of tokens that turned out to have no text."""
+        self._logprobs.clear()
+
     def say(self, part: Part) -> Part:
         """Take a part; text is returned with its log-probabilities, other parts have none."""
         logprobs = tuple(self._logprobs)

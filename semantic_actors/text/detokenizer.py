@@ -39,6 +39,11 @@ class Detokenizer:
         self._anchor: list[int] = []
         self._pending: list[int] = []
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is held back."""
+        return not self._pending
+
     def push(self, token: int) -> str:
         """Take one id; return the text that is complete now, often none.
 

@@ -44,6 +44,11 @@ class OutputDecoder:
         self._splitter = splitter
         self._over = False
 
+    @property
+    def settled(self) -> bool:
+        """Whether no token that was pushed has text that is still to come."""
+        return self._detokenizer.settled and self._splitter.settled and self._stops.settled
+
     def push(self, token: int) -> tuple[Piece, ...]:
         """Take one token; return what it completes."""
         spelled = self._special.get(token)

@@ -80,6 +80,11 @@ class Splitter:
         self._arguments: list[str] = []
         self._braces = ObjectEnd()
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is held back that may come out as text."""
+        return not self._held and (not self._gap or self._behind == "thought")
+
     def expects(self, text: str) -> bool:
         """Whether a special token spelled `text` means something here, and is not to be hidden."""
         if self._state in (self._text, self._thought):

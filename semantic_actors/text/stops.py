@@ -17,6 +17,11 @@ class StopMatcher:
         self._longest = max(map(len, self._stops), default=0)
         self._held = ""
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is held back."""
+        return not self._held
+
     def push(self, text: str) -> tuple[str, str | None]:
         """Return the text that is safe to show and the stop string that ended it, if one did.
 

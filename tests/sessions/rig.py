@@ -81,6 +81,8 @@ class LetterDecoder:
     def __init__(self, stop: tuple[str, ...]) -> None:
         self._stop = stop
 
+    settled = True
+
     def push(self, token: int) -> tuple[Piece, ...]:
         """Turn an id into its letter."""
         letter = chr(token)

@@ -1,5 +1,6 @@
 """Every message in every state of a turn."""
 
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import pytest
@@ -8,7 +9,14 @@ from semantic_actors.actors import Deferred
 from semantic_actors.domain.errors import Draining, InvalidRequest, Overloaded, TurnFailed
 from semantic_actors.domain.grammar import Grammar
 from semantic_actors.domain.ids import SequenceId, SessionId, TurnId
-from semantic_actors.domain.request import ChatMessage, Generation, TextPrompt, ToolCall
+from semantic_actors.domain.request import (
+    ChatMessage,
+    ChatPrompt,
+    Generation,
+    TextPrompt,
+    ToolCall,
+    ToolSpec,
+)
 from semantic_actors.domain.stream import (
     ArgumentsDelta,
     CallStarted,
@@ -42,8 +50,9 @@ from semantic_actors.sessions.messages import (
     TurnMessage,
 )
 from semantic_actors.sessions.misses import Expectation
-from semantic_actors.text import OutputDecoder, Piece
+from semantic_actors.text import Codec, OutputDecoder, Piece
 from tests.sessions.rig import END, LetterDecoder
+from tests.text import zoo
 
 TURN = TurnId(1)
 NOW = SequenceId(1)
@@ -122,6 +131,8 @@ class Scripted:
     def __init__(self, *pieces: tuple[Piece, ...]) -> None:
         self._pieces = list(pieces)
 
+    settled = True
+
     def push(self, token: int) -> tuple[Piece, ...]:  # noqa: ARG002
         """Return what is next."""
         return self._pieces.pop(0)
@@ -134,9 +145,7 @@ class Scripted:
 class Stage:
     """An answer brought to a state."""
 
-    def __init__(
-        self, state: str, *, stop: tuple[str, ...] = (), script: Scripted | None = None
-    ) -> None:
+    def __init__(self, state: str, *, stop: tuple[str, ...] = (), script: object = None) -> None:
         self.ports = Recorder()
         self.ports.script = cast("OutputDecoder", script)
         self.reply = Reply()
@@ -327,19 +336,30 @@ async def test_log_probabilities_go_with_the_text_they_are_of() -> None:
     ]
 
 
-@pytest.mark.asyncio
-async def test_thoughts_have_no_log_probabilities() -> None:
-    """They are not of the text that comes behind them."""
-    script = Scripted((ThinkingDelta("hm"),), (TextDelta("c"),))
-    stage = Stage("generating", script=script)
-    drawn = (TokenLogprobs(99, -0.5), TokenLogprobs(100, -1.0))
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_log_probabilities_are_of_the_tokens_of_the_text(size: int, tmp_path: Path) -> None:
+    """Thoughts, marks, calls, hidden tokens and the token that ends the answer have none."""
+    tokenizer = zoo.byte_level()
+    codec = Codec.load(zoo.folder(tmp_path / "model", tokenizer, *zoo.TEMPLATES["switch"]))
+    call = '<tool_call>{"name": "look", "arguments": {}}</tool_call>'
+    words = ["Yes, the ", "\U0001f98a", "<", " jumps", " over."]
+    said = ["<think>\nhm\n</think>\n\n", words[0], words[1], "<|start|>", *words[2:], call]
+    ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in (*said, "<|im_end|>")]
+    drawn = [token for run in ids for token in run]
+    generation = Generation(ChatPrompt((), (ToolSpec("look"),)))
+    stage = Stage("generating", script=codec.decoder(generation))
 
-    for logprobs in drawn:
-        stage.answer.state(Generated(NOW, (logprobs.token,), None, (logprobs,)))
+    for at in range(0, len(drawn), size):
+        tokens = drawn[at : at + size]
+        logprobs = tuple(TokenLogprobs(token, -1.0) for token in tokens)
+        last: Literal["stop"] | None = "stop" if at + size >= len(drawn) else None
+        stage.answer.state(Generated(NOW, tuple(tokens), last, logprobs))
 
-    thought, text = stage.events()[-2:]
-    assert thought == ThinkingDelta("hm")
-    assert [found.drawn.logprob for found in text.logprobs] == [-1.0]
+    text = [event for event in stage.events() if isinstance(event, TextDelta)]
+    found = [one.drawn.token.decode() for delta in text for one in delta.logprobs]
+    expected = [chr(token) for run in (*ids[1:3], *ids[4:7]) for token in run]
+    assert "".join(delta.text for delta in text) == "".join(words)
+    assert found == expected
 
 
 def test_an_answer_is_its_text_its_thoughts_and_its_calls() -> None:
