@@ -84,6 +84,24 @@ MAX_KNOWN_TOKENS: Final = 131_072
 """Token ids of these branches together, 4 bytes each: half a megabyte per session at most, beside
 some 150 bytes per message. The oldest branch goes first; of a longer one the beginning is known."""
 
+MAX_RESPONSES: Final = 1_024
+"""Responses in RAM that can be gone on from by their id; the least recently used leaves first."""
+
+MAX_RESPONSES_BYTES: Final = 64 * 2**20
+"""What these take together; each holds the text of its conversation."""
+
+MAX_REFERENCED_RESPONSES: Final = 64
+"""Responses whose items one request may refer to; each may be a file to be read."""
+
+MAX_METADATA: Final = 16
+"""Pairs that a client may attach to a response; OpenAI's own bound, as are the next two."""
+
+MAX_METADATA_KEY_CHARS: Final = 64
+"""Length of the name of such a pair."""
+
+MAX_METADATA_VALUE_CHARS: Final = 512
+"""Length of its value."""
+
 MAX_PROMPTS_IN_HAND: Final = 128
 """Prompts on their way through the text thread, each up to a whole body; more are refused."""
 

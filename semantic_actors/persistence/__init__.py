@@ -7,12 +7,15 @@ from semantic_actors.persistence.absent import StoreOrNone
 from semantic_actors.persistence.errors import StateDirectoryLocked, StateDirectoryRefused
 from semantic_actors.persistence.fs import Fs, OsFs, open_state
 from semantic_actors.persistence.messages import (
+    DropResponse,
     Fetch,
     Fetched,
+    FindResponse,
     ForgetSession,
     Forgotten,
     ForkSession,
     InspectStore,
+    KeepResponse,
     ListSessions,
     LookUp,
     PinSession,
@@ -32,13 +35,16 @@ from semantic_actors.persistence.statistics import StoreStatistics
 from semantic_actors.persistence.store import Store
 
 __all__ = [
+    "DropResponse",
     "Fetch",
     "Fetched",
+    "FindResponse",
     "ForgetSession",
     "Forgotten",
     "ForkSession",
     "Fs",
     "InspectStore",
+    "KeepResponse",
     "ListSessions",
     "LookUp",
     "OsFs",

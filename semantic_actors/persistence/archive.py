@@ -37,6 +37,7 @@ from semantic_actors.persistence.files import PieceFiles
 from semantic_actors.persistence.format import Stored
 from semantic_actors.persistence.fs import CACHEDIR_TAG, Fs
 from semantic_actors.persistence.journal import MAJOR, Journals, Pinned, Said
+from semantic_actors.persistence.responses import Responses
 from semantic_actors.persistence.transfer import discard_file, publish_file, read_file
 
 SALT_FILE: Final = "secret"
@@ -68,6 +69,7 @@ class Archive:
         self._open_catalog = open_catalog
         self._files = PieceFiles(fs, identity, layout)
         self._journals = Journals(fs)
+        self.responses = Responses(fs)
         self._catalog: Catalog | None = None
         self.sized = self._files.sized
         self.take = self._files.take
@@ -90,6 +92,7 @@ class Archive:
         self._files.prepare()
         secret = self._secret()
         self._journals.prepare()
+        self.responses.prepare()
         self._catalog = self._open_catalog(self._fs)
         present = list(self._files.names())
         if not self._catalog.complete():
@@ -210,6 +213,7 @@ class Archive:
         self._files.sync(piece.name for piece, _ in changes.added)
         self.catalog.replace(key, (), changes)
         self._journals.discard(key)
+        self.responses.forget(key)
         self._files.discard(changes.removed)
 
     def expire(self, before: float, most: int) -> int:

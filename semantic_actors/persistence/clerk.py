@@ -13,9 +13,12 @@ from semantic_actors.persistence.catalog import Answer, SessionKey, encode, key_
 from semantic_actors.persistence.inventory import Inventory
 from semantic_actors.persistence.messages import (
     Adopt,
+    DropResponse,
+    FindResponse,
     ForgetSession,
     Forgotten,
     ForkSession,
+    KeepResponse,
     ListSessions,
     OneSessionMessage,
     PinSession,
@@ -23,6 +26,7 @@ from semantic_actors.persistence.messages import (
     Recite,
     Recognise,
     Remember,
+    ResponseMessage,
     RewindSession,
     SessionEntry,
     SessionsMessage,
@@ -30,6 +34,7 @@ from semantic_actors.persistence.messages import (
     TurnEntry,
     WalkBack,
 )
+from semantic_actors.persistence.responses import RESPONSES_SHARE
 from semantic_actors.persistence.writer import Part, Writer
 
 MOST_SESSIONS: Final = 16_384
@@ -63,6 +68,8 @@ class Clerk:
                 return await self._ask(self._archive.recognise, encode(principal), conversations)
             case ListSessions(principal=principal):
                 return await self._list(None if principal is None else encode(principal))
+            case KeepResponse() | FindResponse() | DropResponse():
+                return await self._answered(message)
             case _:
                 return await self._about(key_of(message.principal, message.session), message)
 
@@ -95,9 +102,24 @@ class Clerk:
             case Recite():
                 return await self._ask(self._archive.turns, key)
 
+    async def _answered(self, message: ResponseMessage) -> object:
+        responses, response = self._archive.responses, encode(message.response)
+        match message:
+            case KeepResponse(principal=principal, session=session, content=content):
+                key = key_of(principal, session)
+                most_bytes = int(self._inventory.budget_bytes * RESPONSES_SHARE)
+                keep = partial(responses.keep, now=self._now(), most_bytes=most_bytes)
+                return await self._ask(keep, key, response, content)
+            case FindResponse(principal=principal):
+                return await self._ask(responses.find, encode(principal), response)
+            case DropResponse(principal=principal):
+                return await self._ask(responses.drop, encode(principal), response)
+
     async def expire(self) -> None:
-        """Forget the sessions that were not used for too long. Raises OSError, CatalogDamaged."""
-        await self._ask(self._archive.expire, self._inventory.horizon(self._now()), MOST_SESSIONS)
+        """Forget what was not used for too long. Raises OSError, CatalogDamaged."""
+        horizon = self._inventory.horizon(self._now())
+        await self._ask(self._archive.responses.expire, horizon)
+        await self._ask(self._archive.expire, horizon, MOST_SESSIONS)
 
     async def _remember(self, message: Remember) -> None:
         key = key_of(message.principal, message.session)
@@ -153,6 +175,7 @@ class Clerk:
         """Remove a session and what no other one holds."""
         private = await self._ask(self._archive.private, key)
         if private is None:
+            await self._ask(self._archive.responses.forget, key)
             return None
         size_bytes = self._inventory.index.size_bytes
         self._inventory.unpin(key)

@@ -209,6 +209,32 @@ class ForgetSession(Request[Forgotten | None], frozen=True):
     session: SessionId
 
 
+class KeepResponse(Request[bool | None], frozen=True):
+    """Keep what was answered in a session, to be gone on from by the response's id.
+
+    True once it is durable, False if it is too large; None on failure.
+    """
+
+    principal: Principal
+    session: SessionId
+    response: str
+    content: bytes
+
+
+class FindResponse(Request[bytes | None], frozen=True):
+    """Ask for what was kept under the id of a response."""
+
+    principal: Principal
+    response: str
+
+
+class DropResponse(Request[bool | None], frozen=True):
+    """Remove what was kept under the id of a response; True if there was such a thing."""
+
+    principal: Principal
+    response: str
+
+
 class InspectStore(Request[StoreStatistics], frozen=True):
     """Ask for the figures of this instant."""
 
@@ -250,7 +276,8 @@ OneSessionMessage = (
     | ForkSession
     | ForgetSession
 )
-SessionsMessage = Remember | Recall | Recognise | ListSessions | OneSessionMessage
+ResponseMessage = KeepResponse | FindResponse | DropResponse
+SessionsMessage = Remember | Recall | Recognise | ListSessions | ResponseMessage | OneSessionMessage
 StoreMessage = (
     LookUp | Fetch | Save | SessionsMessage | InspectStore | Ended | Failed | Reopen | Sweep
 )
