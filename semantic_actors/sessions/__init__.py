@@ -4,6 +4,7 @@ from semantic_actors.sessions.chronicle import Chronicle
 from semantic_actors.sessions.chronicler import Chronicler
 from semantic_actors.sessions.desk import Desk, Health, Identity, ModelCard, Surroundings
 from semantic_actors.sessions.directory import Directory
+from semantic_actors.sessions.responses import Responses
 from semantic_actors.sessions.turn import Turn
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Health",
     "Identity",
     "ModelCard",
+    "Responses",
     "Surroundings",
     "Turn",
 ]

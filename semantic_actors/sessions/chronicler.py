@@ -42,6 +42,7 @@ from semantic_actors.scheduling import AskResidents, Leave, SchedulerMessage, Wa
 from semantic_actors.sessions.directory import Directory, Key
 from semantic_actors.sessions.messages import Dismiss, LastMiss
 from semantic_actors.sessions.porter import Porter
+from semantic_actors.sessions.responses import Responses
 
 ANSWER_S = 2.0
 """Seconds in which an actor says what it knows."""
@@ -70,12 +71,14 @@ class Chronicler:
         directory: Directory,
         scheduler: ActorRef[SchedulerMessage],
         store: ActorRef[StoreMessage] | None,
+        responses: Responses | None = None,
         identity: str,
         layout: Layout | None,
     ) -> None:
         self._directory = directory
         self._scheduler = scheduler
         self._store = store
+        self._responses = responses or Responses()
         self._porter = None
         if store is not None and layout is not None:
             self._porter = Porter(store, spawn, identity, layout)
@@ -150,6 +153,7 @@ class Chronicler:
         await self._dismiss(principal, session)
         await self._scheduler.ask(Leave(principal, session, stored=False), timeout=LEAVE_S)
         self._suspended.discard((principal, session))
+        self._responses.forget(principal, session)
         forget = ForgetSession(principal, session)
         forgotten = await self._ask(forget) if self._store is not None else None
         if forgotten is None:
