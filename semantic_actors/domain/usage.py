@@ -28,10 +28,12 @@ class Miss(msgspec.Struct, frozen=True):
 class Usage(msgspec.Struct, frozen=True):
     """What an answer cost, in tokens. `cached_tokens` of `prompt_tokens` came from KV cache.
 
-    `miss` says why they were not more, if they should have been.
+    `miss` says why they were not more, if they should have been. `thinking_tokens` of
+    `completion_tokens` were drawn until the last thought had ended.
     """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
     miss: Miss | None = None
+    thinking_tokens: int = 0

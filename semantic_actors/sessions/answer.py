@@ -25,6 +25,7 @@ from semantic_actors.domain.stream import (
     Finished,
     FinishReason,
     Started,
+    ThinkingDelta,
 )
 from semantic_actors.domain.usage import Miss, Usage
 from semantic_actors.scheduling import (
@@ -98,6 +99,7 @@ class Answer:
         self.conversation: Digest = b""
         self.expected = Expectation()
         self._spoken = Spoken()
+        self._thinking_tokens = 0
         self.state: Callable[[TurnMessage], None] = self.rendering
         self._reply = reply
         self._ports = ports
@@ -148,7 +150,13 @@ class Answer:
     @property
     def usage(self) -> Usage:
         """What the turn has cost so far."""
-        return Usage(self._prompt_tokens, self._cached or 0, len(self.generated), self._miss)
+        return Usage(
+            prompt_tokens=self._prompt_tokens,
+            cached_tokens=self._cached or 0,
+            completion_tokens=len(self.generated),
+            miss=self._miss,
+            thinking_tokens=self._thinking_tokens,
+        )
 
     # States
 
@@ -289,6 +297,8 @@ class Answer:
             if isinstance(piece, StopHit):
                 self._stop_hit = piece.stop
                 return True
+            if isinstance(piece, ThinkingDelta):
+                self._thinking_tokens = len(self.tokens) - self._prompt_tokens
             self.turn.put(self._spoken.say(piece))
         return False
 
