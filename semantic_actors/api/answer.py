@@ -1,15 +1,22 @@
 """From turns to their reader: streamed as they come, or whole once they are complete."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
 from aiohttp import web
 
 from semantic_actors.api.bounds import Bounds
-from semantic_actors.api.choices import Choices, begun
+from semantic_actors.api.choices import Choice, Choices, begun
 from semantic_actors.api.deadline import write_deadline
-from semantic_actors.api.reply import Alone, Answer, ChoicesReply, Collector, Reply
+from semantic_actors.api.reply import (
+    Alone,
+    Answer,
+    ChoicesReply,
+    Collector,
+    Reply,
+    StreamedReply,
+)
 from semantic_actors.api.visit import VISIT, Visit
 from semantic_actors.api.wire import document
 from semantic_actors.domain.request import Generation
@@ -58,12 +65,13 @@ class Answering:
         """Have an answer generated for each generation and hand them over as `reply` words them."""
         async with begun(self._desk, identity, generations) as choices:
             if stream:
-                return await self._stream(request, choices, reply)
+                return await self.stream(request, choices, reply)
             return document(reply.document(*await _collect(choices, request[VISIT])))
 
-    async def _stream(
-        self, request: web.Request, choices: Choices, reply: ChoicesReply
+    async def stream(
+        self, request: web.Request, choices: AsyncIterator[Choice], reply: StreamedReply
     ) -> web.StreamResponse:
+        """Hand the events of some turns to the client as they come."""
         visit = request[VISIT]
         response = web.StreamResponse(headers=_HEADERS)
         if request.transport is not None:

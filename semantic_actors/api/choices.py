@@ -13,6 +13,9 @@ from semantic_actors.domain.stream import Failed, Finished, TurnEvent
 from semantic_actors.sessions.desk import Desk, Identity
 from semantic_actors.sessions.turn import Turn
 
+Choice = tuple[int, TurnEvent]
+"""An event with the number of its turn."""
+
 
 class Choices:
     """The events of turns in the order they come, each with the number of its turn.
@@ -25,7 +28,7 @@ class Choices:
         self._turns: list[Turn] = []
         self._ended = 0
         self._relays: list[asyncio.Task[None]] = []
-        self._heard: asyncio.Queue[tuple[int, TurnEvent]] = asyncio.Queue(1)
+        self._heard: asyncio.Queue[Choice] = asyncio.Queue(1)
 
     def __len__(self) -> int:
         """How many there are."""
@@ -46,7 +49,7 @@ class Choices:
         """Iterate over the events still to come."""
         return self
 
-    async def __anext__(self) -> tuple[int, TurnEvent]:
+    async def __anext__(self) -> Choice:
         """Wait for the next event."""
         if self._ended == len(self._turns):
             raise StopAsyncIteration
@@ -57,7 +60,7 @@ class Choices:
             self._ended = len(self._turns)
         return choice, event
 
-    async def _next(self) -> tuple[int, TurnEvent]:
+    async def _next(self) -> Choice:
         if len(self._turns) == 1:
             return 0, await anext(self._turns[0])
         if not self._relays:

@@ -130,6 +130,30 @@ class NoSuchPath(NotFound):
         super().__init__(f"no such path: {method} {shortened(path)}")
 
 
+class NoSuchResponse(NotFound):
+    """No response of this principal's is kept under this id."""
+
+    def __init__(self, response: str) -> None:
+        super().__init__(f"no such response: {shortened(response)!r}")
+
+
+class NoSuchItem(NotFound):
+    """No response of this principal's is kept that has this item."""
+
+    def __init__(self, item: str) -> None:
+        super().__init__(f"no such item: {shortened(item)!r}")
+
+
+class PreviousResponseNotFound(InvalidRequest):
+    """There is no such response to go on from."""
+
+    def __init__(self, response: str) -> None:
+        super().__init__(
+            f"previous_response_id: no such response: {shortened(response)!r}",
+            field="previous_response_id",
+        )
+
+
 class NoSuchModel(NotFound):
     """Another model is served."""
 

@@ -102,8 +102,8 @@ class Reply(Protocol):
         ...
 
 
-class ChoicesReply(Protocol):
-    """Several answers to one request in the words of one API, numbered from 0."""
+class StreamedReply(Protocol):
+    """Several answers to one request in the words of one API, event by event; numbered from 0."""
 
     @property
     def keepalive(self) -> bytes:
@@ -113,6 +113,10 @@ class ChoicesReply(Protocol):
     def encode(self, event: TurnEvent, choice: int) -> bytes:
         """Encode the next event of a stream: one of that choice."""
         ...
+
+
+class ChoicesReply(StreamedReply, Protocol):
+    """Several answers to one request in the words of one API."""
 
     def document(self, *answers: Answer) -> dict[str, Any]:
         """Show the complete answers."""

@@ -18,7 +18,9 @@ from semantic_actors.api.generating import GeneratingEndpoints
 from semantic_actors.api.health import HealthEndpoints
 from semantic_actors.api.metrics import HttpMetrics
 from semantic_actors.api.models import ModelEndpoints
+from semantic_actors.api.responses import ResponsesEndpoints
 from semantic_actors.sessions.desk import Desk
+from semantic_actors.sessions.responses import Responses
 
 _SEND_BUFFER_BYTES: Final = 64 * 2**10
 """The kernel's buffer per connection. By default it holds tens of thousands of tokens, and a
@@ -45,10 +47,17 @@ _logger.addFilter(_WithoutContent())
 class HttpServer:
     """Serves both APIs, health and metrics of one desk."""
 
-    def __init__(self, desk: Desk, access: Access, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        access: Access,
+        bounds: Bounds | None = None,
+        responses: Responses | None = None,
+    ) -> None:
         self._access = access
         self._bounds = bounds or Bounds()
         self._desk = desk
+        self._responses = responses or Responses()
         self._metrics = HttpMetrics()
         self._border = Border(access, self._bounds, self._metrics)
         self._runner: web.AppRunner | None = None
@@ -102,6 +111,7 @@ class HttpServer:
     def _application(self) -> web.Application:
         border, metrics = self._border, self._metrics
         generating = GeneratingEndpoints(self._desk, self._bounds)
+        responses = ResponsesEndpoints(self._desk, self._bounds, self._responses)
         models = ModelEndpoints(self._desk)
         health = HealthEndpoints(self._desk, metrics)
         app = web.Application(middlewares=[border.cross])
@@ -113,6 +123,13 @@ class HttpServer:
                 web.post("/v1/chat/completions", generating.chat),
                 web.post("/v1/completions", generating.completions),
                 web.post("/v1/embeddings", generating.embeddings),
+                web.post("/v1/responses", responses.create),
+                web.post("/v1/responses/input_tokens", responses.count),
+                web.post("/v1/responses/compact", responses.compact),
+                web.get("/v1/responses/{id:resp_[^/]+}", responses.show),
+                web.delete("/v1/responses/{id:resp_[^/]+}", responses.delete),
+                web.get("/v1/responses/{id:resp_[^/]+}/input_items", responses.items),
+                web.post("/v1/responses/{id:resp_[^/]+}/cancel", responses.cancel),
                 web.get("/v1/models", models.index),
                 web.get("/v1/models/{id:.+}", models.show),
                 web.get("/livez", health.livez),

@@ -26,7 +26,7 @@ from semantic_actors.api import Access, Bounds, ControlServer, HttpServer
 from semantic_actors.engine.protocol import Engine
 from semantic_actors.persistence import StoreMessage, StoreOrNone
 from semantic_actors.scheduling import BatchLimits, Board, Scheduler, SchedulerMessage
-from semantic_actors.sessions import Chronicler, Directory, ModelCard, Surroundings
+from semantic_actors.sessions import Chronicler, Directory, ModelCard, Responses, Surroundings
 from semantic_actors.text import Codec
 
 CLOSE_GRACE_S = 2.0
@@ -110,6 +110,7 @@ class House:
             ],
         )
         self.store: ActorRef[StoreMessage] | None = self.root.ref("store") if store else None
+        self.responses = Responses(self.store)
         self.directory = Directory(
             spawn=self._spawn,
             statistics=self.root.statistics,
@@ -122,7 +123,7 @@ class House:
             surroundings=surroundings,
         )
         self.scheduler: ActorRef[SchedulerMessage] = self.root.ref("scheduler")
-        self.server = HttpServer(self.directory, access, bounds)
+        self.server = HttpServer(self.directory, access, bounds, self.responses)
         self._address = address
         self._socket = socket
         self._info = engine.info
@@ -143,6 +144,7 @@ class House:
             directory=self.directory,
             scheduler=self.scheduler,
             store=self.store,
+            responses=self.responses,
             identity=self._info.identity,
             layout=self._info.layout,
         )

@@ -172,8 +172,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/messages/count_tokens": {"model": "any", "messages": [HI]},
     "/v1/chat/completions": {"model": "any", "messages": [HI]},
     "/v1/completions": {"model": "any", "prompt": "Once"},
+    "/v1/responses": {"model": "any", "input": [HI]},
+    "/v1/responses/input_tokens": {"model": "any", "input": [HI]},
 }
 """The smallest good body of every endpoint that takes one."""
 
-ANSWERING = [path for path in BODIES if not path.endswith("count_tokens")]
+ANSWERING = [path for path in BODIES if not path.endswith("_tokens")]
 """The endpoints that answer with a turn."""

@@ -10,7 +10,7 @@ from tests.api.fakes import BODIES, FakeDesk
 
 pytestmark = pytest.mark.asyncio
 
-CLAUDE, COUNT, CHAT, TEXT = BODIES
+CLAUDE, COUNT, CHAT, TEXT, *_ = BODIES
 
 DOCUMENTS: list[tuple[bytes, str]] = [
     (b"", "valid JSON"),
@@ -32,7 +32,10 @@ DOCUMENTS: list[tuple[bytes, str]] = [
     (b'{"model": 1, "x"', "valid JSON"),
     (b'{"model": ' + b"9" * 5000 + b"}", "model: expected a string of at least 1 characters"),
     (b'{"thread": 1e999}', "thread: expected numbers within range, got 1e999"),
-    (b'{"messages": [1], "messages": [], "prompt": [1.5], "prompt": []}', "duplicate keys"),
+    (
+        b'{"messages": [1], "messages": [], "prompt": [1.5], "prompt": [], "input":[1],"input":[]}',
+        "duplicate keys",
+    ),
 ]
 
 

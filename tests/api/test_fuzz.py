@@ -59,6 +59,20 @@ GPTS: list[Any] = [
 RICH: dict[str, Any] = {
     "system": [{"type": "text", "text": "s"}],
     "messages": CLAUDES,
+    "input": [
+        {"type": "message", "role": "developer", "content": "d"},
+        {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+        {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "t"}]},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "a"}]},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "o"},
+        {"type": "local_shell_call", "call_id": "l", "action": {"type": "exec"}},
+    ],
+    "text": {"format": {"type": "json_schema", "schema": {}}},
+    "reasoning": {"effort": "low"},
+    "include": ["message.output_text.logprobs"],
+    "previous_response_id": None,
+    "instructions": "i",
     "tools": [{"name": "f", "input_schema": {}, "type": "function", "function": {"name": "f"}}],
     "tool_choice": {"type": "auto"},
     "thinking": {"type": "enabled", "budget_tokens": 1024},
@@ -121,6 +135,7 @@ def spoiled(draw: st.DrawFn) -> Any:
     body |= copy.deepcopy(draw(st.sampled_from(WISHES)))
     if draw(st.booleans()):
         body["messages"] = copy.deepcopy(draw(st.sampled_from([CLAUDES, GPTS])))
+        body["input"] = copy.deepcopy(RICH["input"])
     for _ in range(draw(st.integers(1, 2))):
         path = draw(st.sampled_from(list(places(body))[1:]))
         inner = body

@@ -82,7 +82,8 @@ async def test_misses_are_counted(client: aiohttp.ClientSession, desk: FakeDesk)
             async with client.post(path, json=BODIES[path] | {"stream": stream}) as answer:
                 await answer.read()
 
-    assert await lines() == [f"{changed} 6.0", f"{gone} 0.0", f"{tokens} 30.0"]
+    answers = 2.0 * len(ANSWERING)
+    assert await lines() == [f"{changed} {answers}", f"{gone} 0.0", f"{tokens} {5 * answers}"]
 
 
 async def test_labels_are_bounded(client: aiohttp.ClientSession) -> None:

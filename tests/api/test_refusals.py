@@ -20,7 +20,7 @@ from tests.api.openai_refusals import (
 
 pytestmark = pytest.mark.asyncio
 
-CLAUDE, COUNT, CHAT, TEXT = BODIES
+CLAUDE, COUNT, CHAT, TEXT, *_ = BODIES
 NUL = {"type": "text", "text": "\\\0"}
 
 MAX_TOKENS: list[Row] = [
