@@ -10,13 +10,16 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/messages/count_tokens": {"model": "any", "messages": [USER]},
     "/v1/chat/completions": {"model": "any", "max_tokens": 8, "messages": [USER]},
     "/v1/completions": {"model": "any", "max_tokens": 8, "prompt": "1 2 3"},
+    "/v1/responses": {"max_output_tokens": 8, "input": [USER]},
+    "/v1/responses/input_tokens": {"input": [USER]},
 }
 """A good body for every POST endpoint."""
 
-MESSAGES, COUNT_TOKENS, CHAT, TEXT = BODIES
+MESSAGES, COUNT_TOKENS, CHAT, TEXT, RESPONSES, INPUT_TOKENS = BODIES
 GENERATING = (MESSAGES, CHAT, TEXT)
 OPENAI = (CHAT, TEXT)
 SPOKEN = (MESSAGES, COUNT_TOKENS, CHAT)
+ITEMISED = (RESPONSES, INPUT_TOKENS)
 
 
 class Bad(NamedTuple):
@@ -66,7 +69,8 @@ NUMBERS = (
 )
 LIMITS = (
     *_bad(GENERATING, "stream", "true or false", "yes", 1, []),
-    *_bad(tuple(BODIES), "model", "a string of at least 1", 7, "", None),
+    *_bad(tuple(BODIES), "model", "a string of at least 1", 7, ""),
+    *_bad((*GENERATING, COUNT_TOKENS), "model", "a string of at least 1", None),
     *_bad(OPENAI, "stop", "of 1 to 256 characters", 7, "", "x" * 257),
     *_bad(OPENAI, "stop", "at most 16 items", ["x"] * 17),
     *_bad((MESSAGES,), "stop_sequences", "at most 16 items", ["x"] * 17),
@@ -157,6 +161,34 @@ CONVERSATIONS = (
             [USER | {"content": [{"type": "image", "source": {"type": "url", "url": place}}]}],
         )
     ),
+)
+ITEMS = (
+    *_bad(ITEMISED, "input", "a string or an array", *(7, {}, True)),
+    *_bad(ITEMISED, "input", "at most 10000 items", [USER] * 10_001),
+    *_bad(ITEMISED, "input", "at least 1 items", []),
+    *_inside(ITEMISED, "input[1]", "an object", [USER, 7]),
+    *_inside(ITEMISED, "input[0].role", "'user'", [{"role": "wizard", "content": "x"}]),
+    *_inside(ITEMISED, "input[0].content", "text", [USER | {"content": "a\0b"}]),
+    *_inside(ITEMISED, "input[0].type", "'message'", [{"type": "hologram"}]),
+    *(
+        bad
+        for url in ("http://127.0.0.1:1/", "file:///etc/passwd", "\\\\host\\x", "http://[::1]/")
+        for bad in _inside(
+            ITEMISED,
+            "input[0].content[0]",
+            "text",
+            [USER | {"content": [{"type": "input_image", "image_url": url}]}],
+        )
+    ),
+    *_bad(ITEMISED, "previous_response_id", "a string", 7, ["resp_"]),
+    *_bad(
+        (RESPONSES,), "max_output_tokens", "an integer >= 1", *(0, -1, 2**31, 2**63, 1.5, "8", True)
+    ),
+    *_bad((RESPONSES,), "temperature", ">= 0 and <= 2", -0.1, 2.1, "hot"),
+    *_bad((RESPONSES,), "top_logprobs", ">= 0 and <= 20", -1, 21, 2**63, 0.5),
+    *_bad((RESPONSES,), "background", "only false", *(True,)),
+    *_bad(ITEMISED, "tools", "at most 1000 items", [{"type": "function", "name": "x"}] * 1_001),
+    *_bad(ITEMISED, "instructions", "a string", 7, []),
 )
 BROKEN: tuple[tuple[int, bytes], ...] = (
     (400, b""),

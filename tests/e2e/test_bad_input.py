@@ -23,6 +23,8 @@ from tests.e2e.bad_requests import (
     CONVERSATIONS,
     COUNT_TOKENS,
     HEADS,
+    INPUT_TOKENS,
+    ITEMS,
     LIMITS,
     MAX_TOKENS,
     MESSAGES,
@@ -128,8 +130,8 @@ def _encoded(value: Any) -> bytes:
 
 @pytest.mark.parametrize(
     "table",
-    [MAX_TOKENS, NUMBERS, LIMITS, CONVERSATIONS, WISHES],
-    ids=["max_tokens", "numbers", "limits", "conversations", "wishes"],
+    [MAX_TOKENS, NUMBERS, LIMITS, CONVERSATIONS, ITEMS, WISHES],
+    ids=["max_tokens", "numbers", "limits", "conversations", "items", "wishes"],
 )
 async def test_fields(small: Daemon, alone: str, table: tuple[Bad, ...]) -> None:
     """A wrong field is a 400 that names the field, its value and its bound."""
@@ -150,7 +152,7 @@ async def test_missing_fields(small: Daemon, alone: str) -> None:
     complaints = []
     async with _neighbour(small, alone) as http:
         for path, body in BODIES.items():
-            optional = {"max_tokens"} - ({"max_tokens"} if path == MESSAGES else set())
+            optional = {"max_output_tokens"} | (set() if path == MESSAGES else {"max_tokens"})
             for field in set(body) - optional:
                 left = {name: value for name, value in body.items() if name != field}
                 answer = await _post(http, path, _encoded(left))
@@ -179,7 +181,7 @@ async def test_heads(small: Daemon, alone: str) -> None:
     async with _neighbour(small, alone) as http:
         for status, name, value in HEADS:
             for path, body in BODIES.items():
-                if (name, path) == ("X-Session-Id", COUNT_TOKENS):
+                if name == "X-Session-Id" and path in (COUNT_TOKENS, INPUT_TOKENS):
                     continue  # counting belongs to no session
                 answer = await _post(http, path, _encoded(body), **{name: value})
                 complaints.append(await _refusal(answer, status, name))
