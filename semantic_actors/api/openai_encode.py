@@ -77,6 +77,7 @@ class Chunks:
         asked = all_choices[:: self._n]
         prompt = sum(usage.prompt_tokens for usage in asked)
         generated = sum(usage.completion_tokens for usage in all_choices)
+        thought = sum(usage.thinking_tokens for usage in all_choices)
         cached = sum(usage.cached_tokens for usage in asked)
         missed = next((usage for usage in asked if usage.miss is not None), asked[0])
         return {
@@ -84,4 +85,5 @@ class Chunks:
             "completion_tokens": generated,
             "total_tokens": prompt + generated,
             "prompt_tokens_details": {"cached_tokens": cached} | diagnostics(missed),
+            "completion_tokens_details": {"reasoning_tokens": thought},
         }

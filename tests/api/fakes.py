@@ -24,7 +24,7 @@ from semantic_actors.sessions.desk import Health, Identity, ModelCard
 from semantic_actors.sessions.turn import Turn
 
 ASKED = Usage(prompt_tokens=10, cached_tokens=4)
-ANSWERED = Usage(prompt_tokens=10, cached_tokens=4, completion_tokens=3)
+ANSWERED = Usage(prompt_tokens=10, cached_tokens=4, completion_tokens=3, thinking_tokens=2)
 MISS = Miss("changed", "message 3 (user)", 4, 5, "the da", "te is 1", "te is 2")
 MISSED = {
     "kind": "changed",
@@ -46,7 +46,7 @@ GREETING: tuple[TurnEvent, ...] = (
 DISAPPOINTMENT: tuple[TurnEvent, ...] = (
     Started(Usage(10, 4, miss=MISS)),
     TextDelta("Hello"),
-    Finished("stop", Usage(10, 4, 3, MISS)),
+    Finished("stop", Usage(10, 4, 3, MISS, thinking_tokens=2)),
 )
 """A greeting whose prompt was not found as it should have been."""
 

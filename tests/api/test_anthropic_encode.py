@@ -49,6 +49,7 @@ START = (
                 "cache_creation_input_tokens": 0,
                 "cache_read_input_tokens": 4,
                 "output_tokens": 0,
+                "output_tokens_details": {"thinking_tokens": 0},
             },
         },
     },
@@ -58,6 +59,7 @@ USAGE = {
     "cache_creation_input_tokens": 0,
     "cache_read_input_tokens": 4,
     "output_tokens": 3,
+    "output_tokens_details": {"thinking_tokens": 2},
 }
 
 

@@ -124,6 +124,7 @@ def test_chat_choices() -> None:
         "completion_tokens": 7,
         "total_tokens": 17,
         "prompt_tokens_details": {"cached_tokens": 9},
+        "completion_tokens_details": {"reasoning_tokens": 2},
     }
 
 

@@ -92,6 +92,7 @@ def test_completion_choices() -> None:
         "completion_tokens": 12,
         "total_tokens": 24,
         "prompt_tokens_details": {"cached_tokens": 2},
+        "completion_tokens_details": {"reasoning_tokens": 0},
     }
     assert sent.count(b"[DONE]") == 1
 
