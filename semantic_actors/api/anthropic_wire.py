@@ -8,7 +8,7 @@ Thinking is what the API says it is: `adaptive` and `enabled` turn it on, `disab
 for it is not kept: `max_tokens` bounds both.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -52,6 +52,10 @@ class Metadata(msgspec.Struct):
     """Who the client's user is; Claude Code hides its session id in it."""
 
     user_id: str | None = None
+
+
+_NEW_THREAD: Final = {"type": "create"}
+"""Asks to keep a conversation that is whole: only who goes on from a thread sends less than all."""
 
 
 class CountTokensRequest(msgspec.Struct, kw_only=True):
@@ -106,7 +110,7 @@ def _conversation(
     body: CountTokensRequest, attachments: Attachments
 ) -> tuple[ChatPrompt, request.ToolChoice]:
     """Translate a conversation and what is to be called in it: a choice depends on both."""
-    if body.thread is not None:
+    if body.thread not in (None, _NEW_THREAD):
         raise ThreadUnsupported
     toolbox = Toolbox(body.tools or [], body.messages)
     reader = Reader(toolbox, attachments)

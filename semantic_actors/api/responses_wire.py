@@ -151,7 +151,7 @@ def new_items(body: PromptRequest) -> list[Item]:
     if isinstance(body.input, str):
         return [Item(role="user", content=body.input)]
     if body.input is None and body.previous_response_id is None:
-        raise FieldMissing(field="input")
+        return [Item(role="user", content="")]  # it may all be said in the instructions
     return body.input or []
 
 

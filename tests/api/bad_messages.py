@@ -68,7 +68,7 @@ ASKED: list[Row] = [
     ("tool_choice.name", {"type": "tool"}, "tool_choice.name: required, but missing"),
     ("thinking.type", {"type": "hard"}, "'disabled', 'enabled', got \"hard\""),
     ("thinking.type", {}, "thinking.type: required, but missing"),
-    ("thread", {"type": "create"}, "send the whole conversation in messages"),
+    ("thread", {"type": "continue"}, "send the whole conversation in messages"),
 ]
 OUTPUT: list[Row] = [
     ("output_config.format.type", {"format": {"type": "xml", "schema": {}}}, "'json_schema', got"),

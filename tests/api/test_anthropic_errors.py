@@ -104,9 +104,14 @@ async def test_body(  # noqa: PLR0917 - a row of the table
 
 
 async def test_thread(client: aiohttp.ClientSession) -> None:
-    """A thread is refused in the words that make the SDK resend the whole conversation."""
+    """Who goes on from a thread is refused in the words that make the SDK resend all of it.
+
+    A new one holds the whole conversation already.
+    """
     for path in (MESSAGES, COUNT):
-        for thread in ({"type": "create"}, {"type": "continue", "previous_message_id": "m"}):
+        async with client.post(path, json=BODIES[path] | {"thread": {"type": "create"}}) as answer:
+            assert answer.status == 200
+        for thread in ("create", {"type": "continue", "previous_message_id": "m"}):
             async with client.post(path, json=BODIES[path] | {"thread": thread}) as answer:
                 body = await answer.json()
                 assert answer.status == 400

@@ -162,7 +162,7 @@ async def test_claude_structured(claude: anthropic.AsyncAnthropic, desk: FakeDes
 
 
 async def test_claude_tool_runner(claude: anthropic.AsyncAnthropic, desk: FakeDesk) -> None:
-    """The SDK's runner wants a thread, is told that there is none, and sends all it has."""
+    """The SDK's runner goes on from a thread, is told that there is none, and sends all it has."""
 
     @anthropic.beta_async_tool
     async def read(path: str, n: int) -> str:

@@ -43,7 +43,7 @@ async def status(reader: asyncio.StreamReader) -> int:
 @pytest.mark.parametrize("path", BODIES)
 async def test_size(desk: FakeDesk, path: str) -> None:
     """A body over the cap is a 413 that names size and cap; one byte less is read."""
-    good = b'{"x": "' + b"y" * 991 + b'"}'
+    good = b'{"model": 5, "x": "' + b"y" * 979 + b'"}'
     async with (
         serving(desk, bounds=Bounds(max_body_bytes=1000)) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client,

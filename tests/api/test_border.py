@@ -249,7 +249,7 @@ async def test_prompt_too_long(client: aiohttp.ClientSession, desk: FakeDesk) ->
 
 async def test_thread(client: aiohttp.ClientSession) -> None:
     """A thread is refused in the words that make the SDK resend the whole conversation."""
-    body = BODIES["/v1/messages"] | {"thread": {"type": "create"}}
+    body = BODIES["/v1/messages"] | {"thread": {"type": "continue", "previous_message_id": "m"}}
 
     async with client.post("/v1/messages", json=body) as answer:
         error = (await answer.json())["error"]

@@ -31,7 +31,7 @@ DOCUMENTS: list[tuple[bytes, str]] = [
     (b'{"model": 1, "x": ' + b"[" * 1_000_000, "nested less deeply"),
     (b'{"model": 1, "x"', "valid JSON"),
     (b'{"model": ' + b"9" * 5000 + b"}", "model: expected a string of at least 1 characters"),
-    (b'{"thread": 1e999}', "thread: expected numbers within range, got 1e999"),
+    (b'{"thread": 1e999, "model": 5}', "thread: expected numbers within range, got 1e999"),
     (
         b'{"messages": [1], "messages": [], "prompt": [1.5], "prompt": [], "input":[1],"input":[]}',
         "duplicate keys",

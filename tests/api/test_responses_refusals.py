@@ -16,7 +16,6 @@ from tests.api.responses_requests import (
 )
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
-    ({"input": None}, "input", "input: required, but missing"),
     ({"input": []}, "input", "input: expected an array of at least 1 items, got []"),
     ({"input": [{"type": "compaction"}]}, "input[0].type", "input[0].type: expected one of"),
     ({"input": [{"role": "tool", "content": ""}]}, "input[0].role", "expected one of 'assistant'"),
