@@ -92,48 +92,28 @@ def _play_all(model: Literal["scripted", "pocket"], chosen: list[Scenario], fold
 
 def _play(scenario: Scenario, daemon: Daemon, folder: Path) -> bool:
     """Play one and print its line; returns whether all went well."""
-    place = Path(tempfile.mkdtemp(dir=folder))
-    stage = Stage(daemon, scenario.program, place)
-    code, verdict, turns = "0", "ok", list[Turn]()
+    stage = Stage(daemon, scenario.program, Path(tempfile.mkdtemp(dir=folder)))
+    line = (str(scenario.program), scenario.name, scenario.model)
     try:
         scenario.play(stage)
         turns = stage.turns()
-        verdict = _judge(turns)
     except ClientFailed as failure:
-        code, verdict = str(failure.code), f"FAILED: {failure}"
+        _say(COLUMNS.format(*line, failure.code, *"-----", f"FAILED: {failure}"))
+        return False
     except subprocess.TimeoutExpired:
-        code, verdict = "-", "FAILED: it did not end"
-    main = [turn for turn in turns if turn.label == "main"]
-    first, second = ([*main, None, None])[:2]
+        _say(COLUMNS.format(*line, *"------", "FAILED: it did not end"))
+        return False
+    first, second = [turn for turn in turns if turn.label == "main"][:2]
     least = worst(turns)
-    _say(
-        COLUMNS.format(
-            str(scenario.program),
-            scenario.name,
-            scenario.model,
-            code,
-            len(turns),
-            second.prompt_tokens if second else "-",
-            f"{least.reuse:.1%}" if least else "-",
-            _seconds(first),
-            _seconds(second),
-            verdict,
-        )
-    )
-    return verdict == "ok"
+    verdict = "ok" if least.reuse >= REUSE else f"FAILED: too little is reused in {least.label}"
+    times = (_seconds(first), _seconds(second))
+    cost = (second.prompt_tokens, f"{least.reuse:.1%}", *times)
+    _say(COLUMNS.format(*line, 0, len(turns), *cost, verdict))
+    return least.reuse >= REUSE
 
 
-def _judge(turns: list[Turn]) -> str:
-    least = worst(turns)
-    if least is None:
-        return "FAILED: no second turn"
-    if least.reuse < REUSE:
-        return f"FAILED: {least.cached_tokens} of {least.prompt_tokens} reused in {least.label}"
-    return "ok"
-
-
-def _seconds(turn: Turn | None) -> str:
-    return "-" if turn is None or turn.first_token_s is None else f"{turn.first_token_s:.3f}"
+def _seconds(turn: Turn) -> str:
+    return "-" if turn.first_token_s is None else f"{turn.first_token_s:.3f}"
 
 
 def _say(text: str) -> None:

@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from http.client import OK
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +23,9 @@ from tests.e2e.daemon import ROOT, Daemon
 
 RUN_S: Final = 900.0
 """Seconds that one run of a client may take."""
+
+LOG_S: Final = 10.0
+"""Seconds after which the log has told of what a client has seen."""
 
 MARKER: Final = "marker-4821"
 """What stands in `a.txt`, and nowhere else."""
@@ -124,20 +129,18 @@ class Stage:
         """List the answers since the scenario began, in the order in which they began.
 
         Answers of a script are labelled by it; those of the model itself are "main" if they are of
-        long prompts, and "side" if they are of short ones beside these.
+        long prompts, and "side" if they are of short ones beside these. Raises `ClientFailed` if
+        one was refused, or if there are not two of the main conversation: the log may be a moment
+        behind the client.
         """
-        log = self._daemon.log()[self._seen :]
-        lines = [line for line in log.splitlines() if line.startswith("{")]
-        events = [(at, msgspec.json.decode(line)) for at, line in enumerate(lines)]
-        answers = [(at, event) for at, event in events if _is_answer(event)]
-        scripted = [(at, event) for at, event in events if event["event"] == "scripted"]
-        if scripted:
-            return [_turn(event["label"], at, _taken(answers, event)) for at, event in scripted]
-        half = max((event["prompt_tokens"] for _, event in answers), default=0) / 2
-        return [
-            _turn("main" if answer[1]["prompt_tokens"] >= half else "side", answer[0], answer)
-            for answer in answers
-        ]
+        deadline = time.monotonic() + LOG_S
+        while True:
+            try:
+                return told(self._daemon.log()[self._seen :])
+            except ClientFailed:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
         """Make the whole environment of a client."""
@@ -170,11 +173,33 @@ class Stage:
         return done.stdout
 
 
-def worst(turns: list[Turn]) -> Turn | None:
-    """Find the turn that reused least, of all but the first of each script's conversation."""
+def told(log: str) -> list[Turn]:
+    """Read the turns from a log."""
+    lines = [line for line in log.splitlines() if line.startswith("{")]
+    events = [(at, msgspec.json.decode(line)) for at, line in enumerate(lines)]
+    answers = [(at, event) for at, event in events if _is_answer(event)]
+    refused = sorted({event["status"] for _, event in answers if event["status"] != OK})
+    scripted = [(at, event) for at, event in events if event["event"] == "scripted"]
+    if scripted:
+        turns = [_turn(event["label"], at, _taken(answers, event)) for at, event in scripted]
+    else:
+        half = max((event["prompt_tokens"] for _, event in answers), default=0) / 2
+        labels = ("main" if event["prompt_tokens"] >= half else "side" for _, event in answers)
+        turns = [_turn(name, one[0], one) for name, one in zip(labels, answers, strict=True)]
+    if refused:
+        message = f"requests were answered with {refused}"
+        raise ClientFailed(message)
+    if sum(turn.label == "main" for turn in turns) < 2:
+        message = "there was no second turn"
+        raise ClientFailed(message)
+    return turns
+
+
+def worst(turns: list[Turn]) -> Turn:
+    """Find the turn that reused least, of all but the first of each labelled conversation."""
     labelled = sorted((turn for turn in turns if turn.label), key=lambda turn: turn.label)
     later = [turn for _, talk in groupby(labelled, lambda turn: turn.label) for turn in [*talk][1:]]
-    return min(later, key=lambda turn: turn.reuse, default=None)
+    return min(later, key=lambda turn: turn.reuse)
 
 
 def _is_answer(event: dict[str, Any]) -> bool:
