@@ -19,12 +19,17 @@ _Job = tuple[Future[Any], Callable[[], Any]]
 class OwnThread(Executor):
     """Runs what is submitted, in order, on a daemon thread. Any thread may submit."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, stack_bytes: int = 0) -> None:
+        """Start the thread, on a stack of so many bytes; 0 is what the system gives."""
         self._name = name
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        usual = threading.stack_size(stack_bytes)
+        try:
+            self._thread.start()
+        finally:
+            threading.stack_size(usual)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Queue a call; a future cancelled before its turn is skipped."""

@@ -116,3 +116,50 @@ MAX_CONTROL_CONNECTIONS: Final = 32
 
 CONTROL_FRAME_DEADLINE_S: Final = 10.0
 """Seconds in which a frame has to be complete, or to be taken off our hands."""
+
+MAX_SCHEMA_BYTES: Final = 256 * 2**10
+"""JSON text of one schema that an answer is held to; compiling takes some 100 ms at most."""
+
+MAX_TOOL_SCHEMA_BYTES: Final = 2**20
+"""Schemas of all tools of a request together; past it calls are held to being any object."""
+
+MAX_SCHEMA_DEPTH: Final = 64
+"""Nesting of a schema that an answer is held to; its compiler is recursive."""
+
+MAX_SCHEMA_REACH: Final = 2_000
+"""Depths of a schema and of all it refers to, added up: what one reference leads to may lead on,
+and the compiler follows on its stack."""
+
+MAX_SCHEMA_VALUES: Final = 10_000
+"""Values in a schema, of `enum` too."""
+
+MAX_SCHEMA_LITERAL_CHARS: Final = 4_096
+"""Length of a property's name, a constant or a pattern: 100,000 would cost 30 ms for each token."""
+
+MAX_SCHEMA_PROPERTIES: Final = 500
+"""Properties of one object; the time to compile them grows with their square."""
+
+MAX_SCHEMA_PATTERNS: Final = 16
+"""`patternProperties` in one schema; each is intersected with each beside it."""
+
+MAX_SCHEMA_ALTERNATIVES: Final = 256
+"""Schemas in one `anyOf`, `oneOf`, `allOf` or `prefixItems`; each is followed with each token."""
+
+MAX_MULTIPLE_OF: Final = 20_000
+"""All `multipleOf` of a schema added up, without their decimal points, and their least common
+multiple: the compiler counts to it in states of 200 bytes."""
+
+MAX_NUMBER_DIGITS: Final = 20
+"""Digits in a row in a number that an answer is held to: small models go on and on with them."""
+
+MAX_GRAMMARS: Final = 64
+"""Compiled grammars kept for the next request with the same schema or tools."""
+
+MAX_GRAMMAR_BYTES: Final = 2 * 2**20
+"""Schemas of all kept grammars together; a compiled one is some 30 to 300 times as large."""
+
+MAX_GRAMMARS_IN_HAND: Final = 32
+"""Grammars that are compiled or wait for it, one at a time; more are refused."""
+
+GRAMMAR_DEADLINE_S: Final = 1.0
+"""Seconds a request waits for its grammar."""

@@ -5,8 +5,6 @@ branch over caches the scheduler keeps, found by token ids. The session never bl
 runs on the text thread, and the scheduler is told and answers by messages.
 """
 
-import asyncio
-from array import array
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -24,7 +22,7 @@ from semantic_actors.actors import (
 )
 from semantic_actors.domain.errors import Draining, Overloaded, SemanticActorsError, TurnFailed
 from semantic_actors.domain.ids import Principal, SequenceId, SessionId, TokenIds, TurnId
-from semantic_actors.domain.request import ChatPrompt, Generation, Prompt, TokenPrompt
+from semantic_actors.domain.request import ChatPrompt, Generation
 from semantic_actors.domain.stream import DrawnLogprob
 from semantic_actors.domain.usage import Miss
 from semantic_actors.persistence.messages import Recall, Remember, StoreMessage
@@ -52,9 +50,9 @@ from semantic_actors.sessions.messages import (
     SessionMessage,
     TurnMessage,
 )
-from semantic_actors.sessions.misses import Expectation, expect
-from semantic_actors.sessions.paths import Path, Paths, outline, path
-from semantic_actors.sessions.transcript import Digest, Transcript, digests
+from semantic_actors.sessions.paths import Paths, path
+from semantic_actors.sessions.reading import Reader
+from semantic_actors.sessions.transcript import Digest, Transcript
 from semantic_actors.sessions.turn import Turn
 from semantic_actors.text import Codec, OutputDecoder
 
@@ -89,13 +87,13 @@ class Session(Actor[SessionMessage]):
         self._session = session
         self._principal = principal
         self._codec = codec
-        self._text_thread = text_thread
         self._scheduler = scheduler
         self._store = store
         self._context = context
         self._remembered = remembered
         self._ended = ended
         self._transcript = Transcript()
+        self._reader = Reader(codec, text_thread, self._transcript)
         self._paths = Paths()
         self._last_miss: Miss | None = None
         self._answers: dict[TurnId, Answer] = {}
@@ -237,29 +235,10 @@ class Session(Actor[SessionMessage]):
         turn = Turn(id_, self._session, lambda: self._cancel(id_))
         self._answers[id_] = Answer(turn, message.generation, reply, self)
         self.pipe(
-            asyncio.get_running_loop().run_in_executor(
-                self._text_thread, self._tokenize, message.generation.prompt, known
-            ),
-            lambda rendered: Rendered(id_, *rendered),
+            self._reader.read(id_, message.generation, known),
+            lambda rendered: rendered,
             lambda error: RenderFailed(id_, error),
         )
-
-    def _tokenize(
-        self, prompt: Prompt, known: tuple[Path, ...]
-    ) -> tuple[TokenIds, Digest, Expectation, bool]:
-        """On the text thread: of the transcript it makes single look-ups only."""
-        digest, replay = b"", dict[int, TokenIds]()
-        if isinstance(prompt, ChatPrompt):
-            chain = digests(prompt.messages)
-            digest, replay = chain[-1], self._transcript.replay(chain)
-            tokens = self._codec.render(prompt, replay)
-        elif isinstance(prompt, TokenPrompt):
-            tokens = self._codec.check(prompt.tokens)
-        else:
-            tokens = self._codec.encode_text(prompt.text)
-        ids, answers = array("I", tokens), replay.values()
-        expected = expect(ids, outline(prompt), known, answers, self._codec.decode)
-        return tokens, digest, expected, self._codec.opens_thought(tokens)
 
     def _cancel(self, turn: TurnId) -> None:
         with suppress(ActorStopped):

@@ -25,11 +25,14 @@ from mlx_lm import tokenizer_utils
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tokenizers import Tokenizer
 
+from semantic_actors.actors import OwnThread
 from semantic_actors.domain.errors import InvalidRequest, ModelLoadFailed
 from semantic_actors.domain.ids import TokenIds
 from semantic_actors.domain.request import ChatPrompt, Generation
 from semantic_actors.domain.stream import DrawnLogprob, TokenLogprob
 from semantic_actors.text.detokenizer import Detokenizer
+from semantic_actors.text.grammar_compiler import GRAMMAR_STACK_BYTES, GrammarCompiler
+from semantic_actors.text.grammar_shelf import Asked, GrammarShelf
 from semantic_actors.text.hermes import HERMES
 from semantic_actors.text.marks import Guard
 from semantic_actors.text.output import OutputDecoder
@@ -71,6 +74,10 @@ class Codec:
             self._thoughts = ThoughtMarks(wrapper.think_start, wrapper.think_end)
         self._structure = tuple(wrapper.structural_markers)
         self._hidden = {**self._vocabulary.special, **dict.fromkeys(eos_ids, "")}
+        compiler = GrammarCompiler(self._vocabulary, eos_ids, self._notation, self._thoughts)
+        self._grammars = GrammarShelf(
+            compiler.compile, lambda: OwnThread("grammar", stack_bytes=GRAMMAR_STACK_BYTES)
+        )
 
     @classmethod
     def load(cls, model_folder: str | Path) -> "Codec":
@@ -137,6 +144,13 @@ class Codec:
     def opening(self, prompt: TokenIds) -> TokenIds:
         """Return the end of a prompt that belongs to its answer: to replay it takes both."""
         return self._template.openings.apart(prompt)
+
+    def grammar(self, generation: Generation) -> Asked | None:
+        """Ask for the grammar of an answer; None if it needs none. Only the text thread asks.
+
+        It is compiled on a thread of its own meanwhile. Raises a `Rejected`.
+        """
+        return self._grammars.ask(generation)
 
     def opens_thought(self, tokens: TokenIds) -> bool:
         """Tell whether a prompt ends inside a thought, so that the answer begins there."""

@@ -64,6 +64,9 @@ class LetterCodec:
         """All prompts end alike."""
         return ()
 
+    def grammar(self, generation: Generation) -> None:
+        """None: any letters will do."""
+
     def decoder(
         self,
         generation: Generation,

@@ -1,0 +1,256 @@
+"""From what is asked of an answer to the way that the answer goes.
+
+Compiling takes milliseconds, for a hostile schema up to a few hundred: it is work for a thread of
+its own, and gives the GIL back. What cannot be kept is refused where it is a promise, an output of
+a schema or a call that must come; calls that may come are held to as much as can be kept.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn
+
+import msgspec
+import structlog
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+
+from semantic_actors.domain.limits import MAX_TOOL_SCHEMA_BYTES
+from semantic_actors.text import grammar_lark as lark
+from semantic_actors.text.grammar_guide import Bound, Free, Step, Way, Words, reason
+from semantic_actors.text.grammar_lark import Calls, Tool
+from semantic_actors.text.grammar_schema import (
+    ANY_OBJECT,
+    JsonObject,
+    Unservable,
+    admitted,
+    of_arguments,
+    parsed,
+)
+from semantic_actors.text.grammar_wish import Wish
+from semantic_actors.text.splitter import ThoughtMarks
+from semantic_actors.text.tool_calls import Notation
+from semantic_actors.text.vocabulary import Vocabulary
+
+_log = structlog.get_logger(__name__)
+
+GRAMMAR_STACK_BYTES: Final = 128 * 2**20
+"""Stack of the thread that compiles: it follows references to `MAX_SCHEMA_REACH` levels, of some
+12 kB each. Only what is used takes memory."""
+
+_LIMITS: Final = LLParserLimits(
+    max_items_in_row=5_000,
+    initial_lexer_fuel=1_000_000,
+    step_lexer_fuel=100_000,
+    step_max_items=25_000,
+    max_lexer_states=50_000,
+    max_grammar_size=200_000,
+    verbose_errors=False,
+)
+"""A step that reaches one of them took some 100 ms; a state of the lexer has up to 2 kB."""
+
+_TRIALS_S: Final = 0.3
+"""Seconds in which tools are tried one by one; whose turn never came takes any object."""
+
+_ANSWER = 0
+"""The first step of every way."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """What is asked for cannot be kept; `reason` is fit for the client.
+
+    It is the schema of the output that cannot, or else the choice of tools.
+    """
+
+    reason: str
+    output: bool
+
+
+class GrammarCompiler:
+    """Compiles wishes, for one model. Never changes."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        ends: frozenset[int],
+        notation: Notation | None,
+        thoughts: ThoughtMarks | None,
+    ) -> None:
+        size = 1 + max(vocabulary.tokenizer.get_vocab().values())
+        spelled = [vocabulary.spelled(token) for token in range(size)]
+        self._vocabulary = vocabulary
+        self._words = Words(spelled, vocabulary.controls, ends)
+        self._lead = self._words.cut(lark.LEAD)
+        self._notation = notation
+        self._thoughts = thoughts
+        self._tokenizer: LLTokenizer | None
+        backend: Any = _Backend(spelled, sorted(vocabulary.controls), ends)
+        try:
+            self._tokenizer = LLTokenizer(backend, eos_token=sorted(ends))
+        except (TypeError, ValueError) as error:
+            _log.warning("answers_not_guided", reason=str(error))
+            self._tokenizer = None
+
+    def compile(self, wish: Wish) -> Way | Refused | None:
+        """Return the way of an answer; None if it is not guided."""
+        spelled = self._notation is not None and self._notation.spelling is not None
+        if wish.mode == "required" and not spelled:
+            reason = "the model's chat template does not tell how it writes calls"
+            return Refused(reason, output=False)
+        if wish.mode == "none" and wish.schema is None:
+            return self._without_calls()
+        if self._tokenizer is None or not (spelled or wish.strict):
+            reason = "the model's tokenizer cannot be held to a grammar"
+            return Refused(reason, wish.schema is not None) if wish.strict else None
+        try:
+            return self._strict(wish) if wish.strict else self._at_will(wish)
+        except Unservable as error:
+            if wish.strict:
+                return Refused(str(error), wish.schema is not None)
+            _log.warning("calls_not_guided", reason=str(error))
+            return None
+
+    def _strict(self, wish: Wish) -> Way:
+        """Return the way of an answer that is nothing but what was asked for."""
+        schema = None if wish.schema is None else admitted(parsed(wish.schema))
+        thought = [self._thoughts.start] if wish.thinks and self._thoughts is not None else []
+        spelling = None if self._notation is None else self._notation.spelling
+        unspelled = [self._notation.start] if self._notation and wish.tools and not spelling else []
+
+        def grammar(tools: Sequence[Tool]) -> str:
+            calls = Calls(spelling, tools, wish.parallel) if spelling and tools else None
+            marks = (*thought, *unspelled)
+            return lark.answer(self._literal, schema=schema, calls=calls, marks=marks)
+
+        if schema is not None and wish.tools:
+            self._matcher(grammar(()))  # what fails then is a tool
+        matcher = self._of_tools(wish, grammar)
+        free, thinking = 1, 2
+        turns = [(mark.encode(), thinking) for mark in thought]
+        turns += [(mark.encode(), free) for mark in unspelled]
+        answer = Bound(matcher, turns=tuple(turns))
+        return self._way(answer, Free(), unfinished=self._words.but(self._words.ends))
+
+    def _at_will(self, wish: Wish) -> Way:
+        """Return the way of an answer that is free text, with calls where the model wants them."""
+        notation = self._notation
+        assert notation is not None, "calls are spelled in one"
+        assert notation.spelling is not None, "calls are spelled in one"
+        spelling, start = notation.spelling, notation.start
+        again = wish.parallel and bool(notation.end)
+
+        def grammar(tools: Sequence[Tool]) -> str:
+            calls = Calls(spelling, tools, several=wish.parallel and not again)
+            return lark.after_start(self._literal, calls, start)
+
+        matcher = self._of_tools(wish, grammar)
+        called, thinking = 1, 2
+        marks = [(start.encode(), called)]
+        if self._thoughts is not None:
+            marks.append((self._thoughts.start.encode(), thinking))
+        text = Free(marks=tuple(marks))
+        calls = Bound(matcher, then=_ANSWER if again else None, otherwise=_ANSWER)
+        return self._way(text, calls)
+
+    def _without_calls(self) -> Way | None:
+        """Return the way of an answer in which no call can begin; None if it begins as text."""
+        if self._notation is None:
+            return None
+        starts = self._vocabulary.scan(self._notation.start)
+        if [found.start for found in starts] != [0]:
+            return None
+        return self._way(Free(mask=self._words.but([starts[0].token])), Free())
+
+    def _way(self, answer: Step, behind: Step, unfinished: bytes | None = None) -> Way:
+        """Put the steps together; `unfinished` is the mask of what a thought may go on with."""
+        if self._thoughts is None:
+            return Way(self._words, (answer, behind))
+        thought = Free(mask=unfinished, marks=((self._thoughts.end.encode(), _ANSWER),))
+        return Way(self._words, (answer, behind, thought), thinking=2)
+
+    def _of_tools(self, wish: Wish, grammar: Callable[[Sequence[Tool]], str]) -> LLMatcher:
+        """Compile the grammar of as much of the tools as can be kept. Raises `Unservable`."""
+        tools = [_bounded(name, schema) for name, schema in wish.tools]
+        if len(msgspec.json.encode(wish.tools)) > MAX_TOOL_SCHEMA_BYTES:
+            tools = [Tool(tool.name, _ANY) for tool in tools]
+        try:
+            return self._matcher(grammar(tools))
+        except Unservable:
+            if not tools:
+                raise
+        until = time.monotonic() + _TRIALS_S
+        tried = [
+            self._kept(tool, schema, until)
+            for tool, (_, schema) in zip(tools, wish.tools, strict=True)
+        ]
+        return self._matcher(grammar(tried))
+
+    def _kept(self, tool: Tool, schema: JsonObject, until: float) -> Tool:
+        """Return a tool with what can be kept of its schema."""
+        for lenient in (False, True):
+            if time.monotonic() > until:
+                break
+            try:
+                kept = Tool(tool.name, admitted(of_arguments(schema), lenient=lenient))
+                self._matcher(lark.arguments(kept))
+            except Unservable as error:
+                _log.info("tool_schema_not_kept", lenient=lenient, reason=_kind(error))
+            else:
+                return kept
+        return Tool(tool.name, _ANY)
+
+    def _matcher(self, grammar: str) -> LLMatcher:
+        """Compile, and take the first step, which is the dearest. Raises `Unservable`.
+
+        A step behind white space, where there may be some, tells whether anything fits at all.
+        """
+        assert self._tokenizer is not None, "who has none compiles nothing"
+        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=_LIMITS)
+        begun = matcher
+        if not matcher.is_error():
+            matcher.compute_bitmask()
+            begun = matcher.deep_copy()
+            if begun.try_consume_tokens(self._lead) == len(self._lead):
+                begun.compute_bitmask()
+        for one in (matcher, begun):
+            if one.is_error():
+                raise Unservable(reason(one))
+        return matcher
+
+    def _literal(self, text: str) -> str:
+        """Write text of the template down: control tokens by their ids."""
+        parts: list[str] = []
+        done = 0
+        for found in self._vocabulary.scan(text):
+            parts += [lark.quoted(text[done : found.start]), f"<[{found.token}]>"]
+            done = found.end
+        return " ".join((*parts, lark.quoted(text[done:])))
+
+
+class _Backend:
+    """The vocabulary in the shape that llguidance takes; as we use it, it never tokenizes."""
+
+    is_tokenizer_wrapper = True
+    bos_token_id = None
+
+    def __init__(self, spelled: list[bytes], special: list[int], ends: frozenset[int]) -> None:
+        self.tokens = spelled
+        self.special_token_ids = special
+        self.eos_token_id = min(ends, default=None)
+
+    def __call__(self, text: str) -> NoReturn:
+        raise NotImplementedError(text)
+
+
+_ANY: Final = admitted(ANY_OBJECT)
+
+
+def _bounded(name: str, schema: JsonObject) -> Tool:
+    try:
+        return Tool(name, admitted(of_arguments(schema)))
+    except Unservable as error:
+        _log.info("tool_schema_not_kept", lenient=False, reason=_kind(error))
+        return Tool(name, _ANY)
+
+
+def _kind(error: Unservable) -> str:
+    """Say what is wrong without the client's words: up to the first quotation or colon."""
+    return str(error).partition(":")[0].partition("'")[0].partition('"')[0].strip()
