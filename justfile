@@ -114,6 +114,11 @@ bench-restore *args:
 bench-named *args:
     {{run}} pytest -q -s bench {{args}}
 
+# What a schema that is known already costs the first token
+[group("bench")]
+bench-structured *args:
+    {{run}} python -m bench.structured {{args}}
+
 # How fast 200 clients hear that there is room for eight
 [group("bench")]
 bench-overload *args:

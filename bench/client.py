@@ -97,9 +97,9 @@ class Client:
         """Continue a text by so many tokens."""
         return await self._ask(COMPLETIONS, {"prompt": prompt}, tokens, session)
 
-    async def chat(self, messages: list[dict[str, str]], tokens: int) -> Heard:
-        """Answer a conversation."""
-        return await self._ask(CHAT, {"messages": messages}, tokens)
+    async def chat(self, messages: list[dict[str, str]], tokens: int, **more: Any) -> Heard:
+        """Answer a conversation; `more` are further fields of the request."""
+        return await self._ask(CHAT, {"messages": messages, **more}, tokens)
 
     async def count_tokens(self, text: str) -> None:
         """Have a text tokenized, and nothing else."""

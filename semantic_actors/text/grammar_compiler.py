@@ -50,7 +50,10 @@ _LIMITS: Final = LLParserLimits(
 _TRIALS_S: Final = 0.3
 """Seconds in which tools are tried one by one; whose turn never came takes any object."""
 
-_ANSWER = 0
+_LEAD: Final = 2
+"""Blanks that may stand between a thought and its answer, as most models write them."""
+
+_ANSWER: Final = 0
 """The first step of every way."""
 
 
@@ -78,7 +81,6 @@ class GrammarCompiler:
         spelled = [vocabulary.spelled(token) for token in range(size)]
         self._vocabulary = vocabulary
         self._words = Words(spelled, vocabulary.controls, ends)
-        self._lead = self._words.cut(lark.LEAD)
         self._notation = notation
         self._thoughts = thoughts
         self._tokenizer: LLTokenizer | None
@@ -126,7 +128,8 @@ class GrammarCompiler:
         free, thinking = 1, 2
         turns = [(mark.encode(), thinking) for mark in thought]
         turns += [(mark.encode(), free) for mark in unspelled]
-        answer = Bound(matcher, turns=tuple(turns))
+        once = self._control(thought[0]) if thought else None
+        answer = Bound(matcher, turns=tuple(turns), lead=_LEAD, once=once)
         return self._way(answer, Free(), unfinished=self._words.but(self._words.ends))
 
     def _at_will(self, wish: Wish) -> Way:
@@ -154,10 +157,14 @@ class GrammarCompiler:
         """Return the way of an answer in which no call can begin; None if it begins as text."""
         if self._notation is None:
             return None
-        starts = self._vocabulary.scan(self._notation.start)
-        if [found.start for found in starts] != [0]:
-            return None
-        return self._way(Free(mask=self._words.but([starts[0].token])), Free())
+        start = self._control(self._notation.start)
+        return None if start is None else self._way(Free(mask=self._words.but([start])), Free())
+
+    def _control(self, text: str) -> int | None:
+        """Return the control token that is spelled like this, if it is one."""
+        found = self._vocabulary.scan(text)
+        whole = [one.token for one in found if (one.start, one.end) == (0, len(text))]
+        return whole[0] if whole else None
 
     def _way(self, answer: Step, behind: Step, unfinished: bytes | None = None) -> Way:
         """Put the steps together; `unfinished` is the mask of what a thought may go on with."""
@@ -198,21 +205,13 @@ class GrammarCompiler:
         return Tool(tool.name, _ANY)
 
     def _matcher(self, grammar: str) -> LLMatcher:
-        """Compile, and take the first step, which is the dearest. Raises `Unservable`.
-
-        A step behind white space, where there may be some, tells whether anything fits at all.
-        """
+        """Compile, and take the first step, which is the dearest. Raises `Unservable`."""
         assert self._tokenizer is not None, "who has none compiles nothing"
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=_LIMITS)
-        begun = matcher
         if not matcher.is_error():
             matcher.compute_bitmask()
-            begun = matcher.deep_copy()
-            if begun.try_consume_tokens(self._lead) == len(self._lead):
-                begun.compute_bitmask()
-        for one in (matcher, begun):
-            if one.is_error():
-                raise Unservable(reason(one))
+        if matcher.is_error():
+            raise Unservable(reason(matcher))
         return matcher
 
     def _literal(self, text: str) -> str:

@@ -37,13 +37,16 @@ class Bound(msgspec.Struct, frozen=True):
 
     Without `then` the answer ends there. `turns` are marks with which it may begin, white space
     aside. `start` is never used itself, only copied. `otherwise` is for a token that led here and
-    went on in a way that this grammar does not know.
+    went on in a way that this grammar does not know. Where another step came before,
+    so many blanks as `lead` may come in between, and not the token `once`, if there is one.
     """
 
     start: LLMatcher
     then: int | None = None
     turns: Marks = ()
     otherwise: int | None = None
+    lead: int = 0
+    once: int | None = None
 
 
 Step = Free | Bound
@@ -60,8 +63,19 @@ class Words:
         words = ((word, id_) for id_, word in enumerate(spelled) if id_ not in controls)
         self._ids = {word: id_ for word, id_ in words if word}
         self._longest = max(map(len, self._ids), default=0)
+        self._blanks = [
+            (word, 1 << id_) for word, id_ in self._ids.items() if not word.strip(_BLANK)
+        ]
         self._quote = 1 << self._ids[b'"'] if b'"' in self._ids else 0
         self._digits = sum(1 << id_ for word, id_ in self._ids.items() if word[:1].isdigit())
+
+    def behind(self, mask: bytes, most: int, once: int | None) -> bytes:
+        """Return a mask that allows tokens of so many blanks at most, too, but not `once`."""
+        allowed = int.from_bytes(mask, "little")
+        allowed |= sum(bit for word, bit in self._blanks if len(word) <= most)
+        if once is not None:
+            allowed &= ~(1 << once)
+        return allowed.to_bytes(len(mask), "little")
 
     def without_digits(self, mask: bytes) -> bytes:
         """Return the mask of what may end a number; the same where nothing does.
@@ -124,7 +138,10 @@ class Wanderer:
         self._turning = False
         self._read = b""
         self._digits = 0
+        self._lead = 0
+        self._behind = False
         self._enter(way.first, b"")
+        self._behind = False
 
     def mask(self) -> bytes | None:
         """Return which tokens may come next; see `Guide`."""
@@ -136,13 +153,15 @@ class Wanderer:
         mask: bytes = self._matcher.compute_bitmask()
         if self._matcher.is_error():
             raise GrammarFailed(reason(self._matcher))
+        if self._behind:
+            return self._way.words.behind(mask, self._lead, self._step.once)
         if self._digits >= MAX_NUMBER_DIGITS:
             return self._way.words.without_digits(mask)
         return mask
 
     def push(self, token: int) -> None:
         """Take the token that was drawn; see `Guide`."""
-        if self._over:
+        if self._over or self._led(token):
             return
         if self._matcher is not None and not self._matcher.consume_token(token):
             message = f"token {token} was drawn, which may not come there"
@@ -162,7 +181,9 @@ class Wanderer:
         self._step, self._read = step, b""
         self._matcher = step.start.deep_copy() if isinstance(step, Bound) else None
         self._turning = isinstance(step, Bound) and bool(step.turns)
+        self._lead = step.lead if isinstance(step, Bound) else 0
         text = text.lstrip(_BLANK)
+        self._behind = not text
         if not text:
             return
         if isinstance(step, Free) or self._follows(text):
@@ -172,6 +193,15 @@ class Wanderer:
         else:
             message = "a token ends what comes before and begins what may not come there"
             raise GrammarFailed(message)
+
+    def _led(self, token: int) -> bool:
+        """Take a token of blanks that may come before the step, and no other."""
+        if not self._behind:
+            return False
+        word = self._way.words.spelled[token] if token < len(self._way.words.spelled) else b""
+        self._behind = 0 < len(word) <= self._lead and not word.strip(_BLANK)
+        self._lead -= len(word)
+        return self._behind
 
     def _follows(self, text: bytes) -> bool:
         assert self._matcher is not None, "only a bound step is followed"

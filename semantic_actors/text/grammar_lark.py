@@ -1,7 +1,4 @@
-"""Grammars as their compiler reads them: Lark, with schemas and ids of tokens in it.
-
-Each begins with as much white space as models write behind a thought.
-"""
+"""Grammars as their compiler reads them: Lark, with schemas and ids of tokens in it."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -14,10 +11,7 @@ from semantic_actors.text.tool_calls import Spelling
 
 # Without `no_forcing` text that leaves no choice would have to be one run of tokens, which the
 # compiler cuts by asking the tokenizer: it would find control tokens in it.
-_HEAD: Final = '%llguidance {"no_forcing": true}\nLEAD: /[ \\n]{1,2}/\n'
-
-LEAD: Final = b"\n\n"
-"""As much white space as an answer may begin with."""
+_HEAD: Final = '%llguidance {"no_forcing": true}\n'
 
 Literal = Callable[[str], str]
 """Writes text down, control tokens as tokens and all else as text."""
@@ -50,7 +44,7 @@ def answer(
     if calls is not None:
         ways.append("calls")
         lines += _calls(literal, calls, calls.spelling.opening)
-    return _HEAD + f"start: LEAD? ( {' | '.join(ways)} )\n" + "\n".join(lines) + "\n"
+    return _HEAD + f"start: {' | '.join(ways)}\n" + "\n".join(lines) + "\n"
 
 
 def after_start(literal: Literal, calls: Calls, start: str) -> str:

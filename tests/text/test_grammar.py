@@ -374,7 +374,7 @@ def test_calls_of_no_spelling_go_unguided_and_cannot_be_required(speak: Speak) -
 def test_an_output_leaves_calls_of_no_spelling_free(speak: Speak, seed: int) -> None:
     """The answer is the value, or a call as the model writes it."""
     codec = Codec.load(speak(CODER))
-    way = grammar(codec, generation(FLAG, TOOLS))
+    way = grammar(codec, generation(FLAG, TOOLS, thinking=False))
     assert way is not None
     mark = _token(codec, "<tool_call>")
     guide = way.begin(())
