@@ -44,7 +44,8 @@ SIDES: Final[dict[str, dict[str, Any]]] = {"free": {}, "schema": {"response_form
 
 async def first_ms(client: Client, number: int, side: str) -> float:
     """Return the milliseconds to the first token of an answer."""
-    words = " ".join(f"{side} {number} word {n}" for n in range(WORDS // 4))
+    name = "AB"[list(SIDES).index(side)]  # prompts of one length that have no beginning in common
+    words = " ".join(f"{name} {number} word {n}" for n in range(WORDS // 4))
     heard = await client.chat([{"role": "user", "content": words}], TOKENS, **SIDES[side])
     return 1e3 * heard.first_s
 
