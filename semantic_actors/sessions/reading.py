@@ -18,7 +18,7 @@ from semantic_actors.sessions.messages import Rendered
 from semantic_actors.sessions.misses import expect
 from semantic_actors.sessions.paths import Path, outline
 from semantic_actors.sessions.transcript import Transcript, digests
-from semantic_actors.text import Asked, Codec
+from semantic_actors.text import Codec, PendingGrammar
 
 
 class Reader:
@@ -42,7 +42,7 @@ class Reader:
 
     def _tokenized(
         self, turn: TurnId, generation: Generation, known: tuple[Path, ...]
-    ) -> tuple[Asked | None, Rendered]:
+    ) -> tuple[PendingGrammar | None, Rendered]:
         asked, prompt = self._codec.grammar(generation), generation.prompt
         digest, replay = b"", dict[int, TokenIds]()
         if isinstance(prompt, ChatPrompt):
@@ -59,7 +59,7 @@ class Reader:
         return asked, Rendered(turn, tokens, digest, expected, thinking)
 
 
-async def _compiled(asked: Asked, *, thinking: bool) -> Grammar | None:
+async def _compiled(asked: PendingGrammar, *, thinking: bool) -> Grammar | None:
     """Wait for a grammar. One that takes too long is refused, or gone without where that will do.
 
     Raises a `Rejected`.

@@ -31,8 +31,8 @@ from semantic_actors.domain.ids import TokenIds
 from semantic_actors.domain.request import ChatPrompt, Generation
 from semantic_actors.domain.stream import DrawnLogprob, TokenLogprob
 from semantic_actors.text.detokenizer import Detokenizer
+from semantic_actors.text.grammar_cache import GrammarCache, PendingGrammar
 from semantic_actors.text.grammar_compiler import GRAMMAR_STACK_BYTES, GrammarCompiler
-from semantic_actors.text.grammar_shelf import Asked, GrammarShelf
 from semantic_actors.text.hermes import HERMES
 from semantic_actors.text.marks import Guard
 from semantic_actors.text.output import OutputDecoder
@@ -75,7 +75,7 @@ class Codec:
         self._structure = tuple(wrapper.structural_markers)
         self._hidden = {**self._vocabulary.special, **dict.fromkeys(eos_ids, "")}
         compiler = GrammarCompiler(self._vocabulary, eos_ids, self._notation, self._thoughts)
-        self._grammars = GrammarShelf(
+        self._grammars = GrammarCache(
             compiler.compile, lambda: OwnThread("grammar", stack_bytes=GRAMMAR_STACK_BYTES)
         )
 
@@ -145,7 +145,7 @@ class Codec:
         """Return the end of a prompt that belongs to its answer: to replay it takes both."""
         return self._template.openings.apart(prompt)
 
-    def grammar(self, generation: Generation) -> Asked | None:
+    def grammar(self, generation: Generation) -> PendingGrammar | None:
         """Ask for the grammar of an answer; None if it needs none. Only the text thread asks.
 
         It is compiled on a thread of its own meanwhile. Raises a `Rejected`.

@@ -1,4 +1,4 @@
-"""From what is asked of an answer to the way that the answer goes.
+"""From what is asked of an answer to its grammar.
 
 Compiling takes milliseconds, for a hostile schema up to a few hundred: it is work for a thread of
 its own, and gives the GIL back. What cannot be kept is refused where it is a promise, an output of
@@ -15,7 +15,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from semantic_actors.domain.limits import MAX_TOOL_SCHEMA_BYTES
 from semantic_actors.text import grammar_lark as lark
-from semantic_actors.text.grammar_guide import Bound, Free, Step, Way, Words, reason
+from semantic_actors.text.grammar_guide import Bound, Free, Phase, PhasedGrammar, TokenBytes, reason
 from semantic_actors.text.grammar_lark import Calls, Tool
 from semantic_actors.text.grammar_schema import (
     ANY_OBJECT,
@@ -25,7 +25,7 @@ from semantic_actors.text.grammar_schema import (
     of_arguments,
     parsed,
 )
-from semantic_actors.text.grammar_wish import Wish
+from semantic_actors.text.grammar_spec import GrammarSpec
 from semantic_actors.text.splitter import ThoughtMarks
 from semantic_actors.text.tool_calls import Notation
 from semantic_actors.text.vocabulary import Vocabulary
@@ -54,7 +54,7 @@ _LEAD: Final = 2
 """Blanks that may stand between a thought and its answer, as most models write them."""
 
 _ANSWER: Final = 0
-"""The first step of every way."""
+"""The first phase of every grammar."""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class GrammarCompiler:
-    """Compiles wishes, for one model. Never changes."""
+    """Compiles specifications, for one model. Never changes."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class GrammarCompiler:
         size = 1 + max(vocabulary.tokenizer.get_vocab().values())
         spelled = [vocabulary.spelled(token) for token in range(size)]
         self._vocabulary = vocabulary
-        self._words = Words(spelled, vocabulary.controls, ends)
+        self._words = TokenBytes(spelled, vocabulary.controls, ends)
         self._notation = notation
         self._thoughts = thoughts
         self._tokenizer: LLTokenizer | None
@@ -91,74 +91,74 @@ class GrammarCompiler:
             _log.warning("answers_not_guided", reason=str(error))
             self._tokenizer = None
 
-    def compile(self, wish: Wish) -> Way | Refused | None:
-        """Return the way of an answer; None if it is not guided."""
+    def compile(self, spec: GrammarSpec) -> PhasedGrammar | Refused | None:
+        """Return the grammar of an answer; None if it is not guided."""
         spelled = self._notation is not None and self._notation.spelling is not None
-        if wish.mode == "required" and not spelled:
+        if spec.mode == "required" and not spelled:
             reason = "the model's chat template does not tell how it writes calls"
             return Refused(reason, output=False)
-        if wish.mode == "none" and wish.schema is None:
+        if spec.mode == "none" and spec.schema is None:
             return self._without_calls()
-        if self._tokenizer is None or not (spelled or wish.strict):
+        if self._tokenizer is None or not (spelled or spec.strict):
             reason = "the model's tokenizer cannot be held to a grammar"
-            return Refused(reason, wish.schema is not None) if wish.strict else None
+            return Refused(reason, spec.schema is not None) if spec.strict else None
         try:
-            return self._strict(wish) if wish.strict else self._at_will(wish)
+            return self._strict(spec) if spec.strict else self._at_will(spec)
         except Unservable as error:
-            if wish.strict:
-                return Refused(str(error), wish.schema is not None)
+            if spec.strict:
+                return Refused(str(error), spec.schema is not None)
             _log.warning("calls_not_guided", reason=str(error))
             return None
 
-    def _strict(self, wish: Wish) -> Way:
-        """Return the way of an answer that is nothing but what was asked for."""
-        schema = None if wish.schema is None else admitted(parsed(wish.schema))
-        thought = [self._thoughts.start] if wish.thinks and self._thoughts is not None else []
+    def _strict(self, spec: GrammarSpec) -> PhasedGrammar:
+        """Return the grammar of an answer that is nothing but what was asked for."""
+        schema = None if spec.schema is None else admitted(parsed(spec.schema))
+        thought = [self._thoughts.start] if spec.thinks and self._thoughts is not None else []
         spelling = None if self._notation is None else self._notation.spelling
-        unspelled = [self._notation.start] if self._notation and wish.tools and not spelling else []
+        unspelled = [self._notation.start] if self._notation and spec.tools and not spelling else []
 
         def grammar(tools: Sequence[Tool]) -> str:
-            calls = Calls(spelling, tools, wish.parallel) if spelling and tools else None
+            calls = Calls(spelling, tools, spec.parallel) if spelling and tools else None
             marks = (*thought, *unspelled)
             return lark.answer(self._literal, schema=schema, calls=calls, marks=marks)
 
-        if schema is not None and wish.tools:
+        if schema is not None and spec.tools:
             self._matcher(grammar(()))  # what fails then is a tool
-        matcher = self._of_tools(wish, grammar)
+        matcher = self._of_tools(spec, grammar)
         free, thinking = 1, 2
         turns = [(mark.encode(), thinking) for mark in thought]
         turns += [(mark.encode(), free) for mark in unspelled]
         once = self._control(thought[0]) if thought else None
         answer = Bound(matcher, turns=tuple(turns), lead=_LEAD, once=once)
-        return self._way(answer, Free(), unfinished=self._words.but(self._words.ends))
+        return self._phased(answer, Free(), unfinished=self._words.but(self._words.ends))
 
-    def _at_will(self, wish: Wish) -> Way:
-        """Return the way of an answer that is free text, with calls where the model wants them."""
+    def _at_will(self, spec: GrammarSpec) -> PhasedGrammar:
+        """Return the grammar of free text, with calls where the model wants them."""
         notation = self._notation
         assert notation is not None, "calls are spelled in one"
         assert notation.spelling is not None, "calls are spelled in one"
         spelling, start = notation.spelling, notation.start
-        again = wish.parallel and bool(notation.end)
+        again = spec.parallel and bool(notation.end)
 
         def grammar(tools: Sequence[Tool]) -> str:
-            calls = Calls(spelling, tools, several=wish.parallel and not again)
+            calls = Calls(spelling, tools, several=spec.parallel and not again)
             return lark.after_start(self._literal, calls, start)
 
-        matcher = self._of_tools(wish, grammar)
+        matcher = self._of_tools(spec, grammar)
         called, thinking = 1, 2
         marks = [(start.encode(), called)]
         if self._thoughts is not None:
             marks.append((self._thoughts.start.encode(), thinking))
         text = Free(marks=tuple(marks))
         calls = Bound(matcher, then=_ANSWER if again else None, otherwise=_ANSWER)
-        return self._way(text, calls)
+        return self._phased(text, calls)
 
-    def _without_calls(self) -> Way | None:
-        """Return the way of an answer in which no call can begin; None if it begins as text."""
+    def _without_calls(self) -> PhasedGrammar | None:
+        """Return the grammar of an answer in which no call can begin; None if it begins as text."""
         if self._notation is None:
             return None
         start = self._control(self._notation.start)
-        return None if start is None else self._way(Free(mask=self._words.but([start])), Free())
+        return None if start is None else self._phased(Free(mask=self._words.but([start])), Free())
 
     def _control(self, text: str) -> int | None:
         """Return the control token that is spelled like this, if it is one."""
@@ -166,17 +166,19 @@ class GrammarCompiler:
         whole = [one.token for one in found if (one.start, one.end) == (0, len(text))]
         return whole[0] if whole else None
 
-    def _way(self, answer: Step, behind: Step, unfinished: bytes | None = None) -> Way:
-        """Put the steps together; `unfinished` is the mask of what a thought may go on with."""
+    def _phased(
+        self, answer: Phase, behind: Phase, unfinished: bytes | None = None
+    ) -> PhasedGrammar:
+        """Put the phases together; `unfinished` is the mask of what a thought may go on with."""
         if self._thoughts is None:
-            return Way(self._words, (answer, behind))
+            return PhasedGrammar(self._words, (answer, behind))
         thought = Free(mask=unfinished, marks=((self._thoughts.end.encode(), _ANSWER),))
-        return Way(self._words, (answer, behind, thought), thinking=2)
+        return PhasedGrammar(self._words, (answer, behind, thought), thinking=2)
 
-    def _of_tools(self, wish: Wish, grammar: Callable[[Sequence[Tool]], str]) -> LLMatcher:
+    def _of_tools(self, spec: GrammarSpec, grammar: Callable[[Sequence[Tool]], str]) -> LLMatcher:
         """Compile the grammar of as much of the tools as can be kept. Raises `Unservable`."""
-        tools = [_bounded(name, schema) for name, schema in wish.tools]
-        if len(msgspec.json.encode(wish.tools)) > MAX_TOOL_SCHEMA_BYTES:
+        tools = [_bounded(name, schema) for name, schema in spec.tools]
+        if len(msgspec.json.encode(spec.tools)) > MAX_TOOL_SCHEMA_BYTES:
             tools = [Tool(tool.name, _ANY) for tool in tools]
         try:
             return self._matcher(grammar(tools))
@@ -186,7 +188,7 @@ class GrammarCompiler:
         until = time.monotonic() + _TRIALS_S
         tried = [
             self._kept(tool, schema, until)
-            for tool, (_, schema) in zip(tools, wish.tools, strict=True)
+            for tool, (_, schema) in zip(tools, spec.tools, strict=True)
         ]
         return self._matcher(grammar(tried))
 

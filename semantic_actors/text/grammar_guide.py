@@ -1,8 +1,9 @@
-"""Where an answer stands on its way: in text that nothing is asked of, or in a compiled grammar.
+"""Where an answer stands: in text that nothing is asked of, or in a compiled grammar.
 
-A way is a handful of steps. In a `Free` one tokens are only looked at, for what leads to the next;
-a `Bound` one is a matcher of llguidance, which says which tokens go on. A way never changes and any
-thread may begin an answer on it; a guide belongs to one answer and is used by one thread at a time.
+A grammar is a handful of phases. In a `Free` one tokens are only looked at, for what leads to the
+next; a `Bound` one is a matcher of llguidance, which says which tokens go on. A grammar never
+changes, and any thread may begin an answer in it; a guide belongs to one answer and is used by one
+thread at a time.
 """
 
 import re
@@ -16,7 +17,7 @@ from semantic_actors.domain.ids import TokenIds
 from semantic_actors.domain.limits import MAX_NUMBER_DIGITS
 
 Marks = tuple[tuple[bytes, int], ...]
-"""Text that leads to another step, and which one."""
+"""Text that leads to another phase, and which one."""
 
 _BLANK = b" \n"
 _DIGITS = b"0123456789"
@@ -33,12 +34,12 @@ class Free(msgspec.Struct, frozen=True):
 
 
 class Bound(msgspec.Struct, frozen=True):
-    """What the grammar of `start` allows; once it is complete step `then` goes on.
+    """What the grammar of `start` allows; once it is complete phase `then` goes on.
 
     Without `then` the answer ends there. `turns` are marks with which it may begin, white space
     aside. `start` is never used itself, only copied. `otherwise` is for a token that led here and
-    went on in a way that this grammar does not know. Where another step came before,
-    so many blanks as `lead` may come in between, and not the token `once`, if there is one.
+    went on in a way that this grammar does not know. Where another phase came
+    before, as many blanks as `lead` may come in between, and the token `once` may not come again.
     """
 
     start: LLMatcher
@@ -49,10 +50,10 @@ class Bound(msgspec.Struct, frozen=True):
     once: int | None = None
 
 
-Step = Free | Bound
+Phase = Free | Bound
 
 
-class Words:
+class TokenBytes:
     """The vocabulary in bytes. Control tokens are spelled out; `ends` are those that end a turn."""
 
     def __init__(
@@ -106,57 +107,57 @@ class Words:
         return tokens
 
 
-class Way(msgspec.Struct, frozen=True):
-    """Implements `Grammar`. `thinking` is the step inside a thought, which the prompt may open."""
+class PhasedGrammar(msgspec.Struct, frozen=True):
+    """Implements `Grammar`. `thinking` is the phase inside a thought, which the prompt may open."""
 
-    words: Words
-    steps: tuple[Step, ...]
+    words: TokenBytes
+    phases: tuple[Phase, ...]
     first: int = 0
     thinking: int | None = None
 
-    def begin(self, answer: TokenIds) -> "Wanderer":
+    def begin(self, answer: TokenIds) -> "PhasedGuide":
         """Begin an answer, of which these tokens are drawn already. Raises `GrammarFailed`."""
-        guide = Wanderer(self)
+        guide = PhasedGuide(self)
         for token in answer:
             guide.push(token)
         return guide
 
-    def inside(self) -> "Way":
-        """Return the same way from inside a thought."""
+    def inside(self) -> "PhasedGrammar":
+        """Return the same grammar from inside a thought."""
         begins = self.first if self.thinking is None else self.thinking
         return msgspec.structs.replace(self, first=begins)
 
 
-class Wanderer:
+class PhasedGuide:
     """Implements `Guide`."""
 
-    def __init__(self, way: Way) -> None:
-        self._way = way
+    def __init__(self, grammar: PhasedGrammar) -> None:
+        self._grammar = grammar
         self._over = False
-        self._step: Step = Free()
+        self._phase: Phase = Free()
         self._matcher: LLMatcher | None = None
         self._turning = False
         self._read = b""
         self._digits = 0
         self._lead = 0
         self._behind = False
-        self._enter(way.first, b"")
+        self._enter(grammar.first, b"")
         self._behind = False
 
     def mask(self) -> bytes | None:
         """Return which tokens may come next; see `Guide`."""
         if self._over:
             return None
-        if isinstance(self._step, Free):
-            return self._step.mask
-        assert self._matcher is not None, "a bound step has one"
+        if isinstance(self._phase, Free):
+            return self._phase.mask
+        assert self._matcher is not None, "a bound phase has one"
         mask: bytes = self._matcher.compute_bitmask()
         if self._matcher.is_error():
             raise GrammarFailed(reason(self._matcher))
         if self._behind:
-            return self._way.words.behind(mask, self._lead, self._step.once)
+            return self._grammar.words.behind(mask, self._lead, self._phase.once)
         if self._digits >= MAX_NUMBER_DIGITS:
-            return self._way.words.without_digits(mask)
+            return self._grammar.words.without_digits(mask)
         return mask
 
     def push(self, token: int) -> None:
@@ -166,8 +167,8 @@ class Wanderer:
         if self._matcher is not None and not self._matcher.consume_token(token):
             message = f"token {token} was drawn, which may not come there"
             raise GrammarFailed(message)
-        spelled = self._way.words.spelled
-        if token in self._way.words.ends:
+        spelled = self._grammar.words.spelled
+        if token in self._grammar.words.ends:
             self._over = True
         elif token < len(spelled):
             word = spelled[token]
@@ -176,49 +177,51 @@ class Wanderer:
             self._look(word)
 
     def _enter(self, index: int, text: bytes) -> None:
-        """Go on with a step, of which `text` is written already."""
-        step = self._way.steps[index]
-        self._step, self._read = step, b""
-        self._matcher = step.start.deep_copy() if isinstance(step, Bound) else None
-        self._turning = isinstance(step, Bound) and bool(step.turns)
-        self._lead = step.lead if isinstance(step, Bound) else 0
+        """Go on with a phase, of which `text` is written already."""
+        phase = self._grammar.phases[index]
+        self._phase, self._read = phase, b""
+        self._matcher = phase.start.deep_copy() if isinstance(phase, Bound) else None
+        self._turning = isinstance(phase, Bound) and bool(phase.turns)
+        self._lead = phase.lead if isinstance(phase, Bound) else 0
         text = text.lstrip(_BLANK)
         self._behind = not text
         if not text:
             return
-        if isinstance(step, Free) or self._follows(text):
+        if isinstance(phase, Free) or self._follows(text):
             self._look(text)
-        elif step.otherwise is not None:
-            self._enter(step.otherwise, b"")
+        elif phase.otherwise is not None:
+            self._enter(phase.otherwise, b"")
         else:
             message = "a token ends what comes before and begins what may not come there"
             raise GrammarFailed(message)
 
     def _led(self, token: int) -> bool:
-        """Take a token of blanks that may come before the step, and no other."""
+        """Take a token of blanks that may come before the phase, and no other."""
         if not self._behind:
             return False
-        word = self._way.words.spelled[token] if token < len(self._way.words.spelled) else b""
+        word = (
+            self._grammar.words.spelled[token] if token < len(self._grammar.words.spelled) else b""
+        )
         self._behind = 0 < len(word) <= self._lead and not word.strip(_BLANK)
         self._lead -= len(word)
         return self._behind
 
     def _follows(self, text: bytes) -> bool:
-        assert self._matcher is not None, "only a bound step is followed"
-        tokens = self._way.words.cut(text)
+        assert self._matcher is not None, "only a bound phase is followed"
+        tokens = self._grammar.words.cut(text)
         return bool(tokens) and bool(self._matcher.consume_tokens(tokens))
 
     def _look(self, text: bytes) -> None:
-        """Look whether what was just written leads to another step."""
-        step = self._step
-        if isinstance(step, Free):
-            self._watch(step.marks, text)
-        elif self._turning and self._turned(step.turns, text):
+        """Look whether what was just written leads to another phase."""
+        phase = self._phase
+        if isinstance(phase, Free):
+            self._watch(phase.marks, text)
+        elif self._turning and self._turned(phase.turns, text):
             return
-        elif step.then is not None:
-            assert self._matcher is not None, "a bound step has one"
+        elif phase.then is not None:
+            assert self._matcher is not None, "a bound phase has one"
             if self._matcher.is_stopped():
-                self._enter(step.then, b"")
+                self._enter(phase.then, b"")
 
     def _watch(self, marks: Marks, text: bytes) -> None:
         """Go where the first mark leads that is complete; keep what may become one."""
@@ -233,7 +236,7 @@ class Wanderer:
             self._read = self._read[max(0, len(self._read) - longest + 1) :]
 
     def _turned(self, turns: Marks, text: bytes) -> bool:
-        """Take a turn if the step has begun with its mark; stop looking once it cannot any more."""
+        """Take a turn if the phase has begun with its mark; look no more once it cannot."""
         self._read = begun = (self._read + text).lstrip(_BLANK)
         for mark, index in turns:
             if begun.startswith(mark):

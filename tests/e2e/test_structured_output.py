@@ -53,7 +53,7 @@ SLOWEST = json.dumps(
                 "type": "object",
                 "properties": {f"p{i}": {"type": "integer"} for i in range(480)},
             }
-            for j in range(8)
+            for j in range(5)
         },
     }
 )

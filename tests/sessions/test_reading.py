@@ -12,12 +12,12 @@ from semantic_actors.domain.ids import TurnId
 from semantic_actors.domain.request import Generation, TextPrompt
 from semantic_actors.sessions.reading import Reader
 from semantic_actors.sessions.transcript import Transcript
-from semantic_actors.text import Asked, Codec
-from semantic_actors.text.grammar_guide import Way, Words
+from semantic_actors.text import Codec, PendingGrammar
+from semantic_actors.text.grammar_guide import PhasedGrammar, TokenBytes
 from tests.sessions.rig import AtOnce, LetterCodec
 from tests.sim.loop import simulated
 
-WAY = Way(Words([b"a"], (), frozenset({0})), ())
+GRAMMAR = PhasedGrammar(TokenBytes([b"a"], (), frozenset({0})), ())
 FIELD = "output_config.format.schema"
 
 
@@ -25,9 +25,9 @@ class Wanting(LetterCodec):
     """Every answer has a grammar, which comes when the test says so."""
 
     def __init__(self, field: str | None) -> None:
-        self.asked = Asked(Future(), field, field)
+        self.asked = PendingGrammar(Future(), field, field)
 
-    def grammar(self, generation: Generation) -> Asked:  # type: ignore[override] # noqa: ARG002
+    def grammar(self, generation: Generation) -> PendingGrammar:  # type: ignore[override] # noqa: ARG002
         """Promise one."""
         return self.asked
 
@@ -43,8 +43,8 @@ async def _read(codec: Wanting) -> Grammar | None:
 async def test_a_prompt_waits_for_its_grammar() -> None:
     """Which comes a little later."""
     codec = Wanting(FIELD)
-    asyncio.get_running_loop().call_later(0.5, codec.asked.coming.set_result, WAY)
-    assert await _read(codec) is WAY
+    asyncio.get_running_loop().call_later(0.5, codec.asked.coming.set_result, GRAMMAR)
+    assert await _read(codec) is GRAMMAR
 
 
 @simulated
@@ -79,5 +79,5 @@ async def test_who_leaves_takes_no_grammar_from_others() -> None:
     await asyncio.sleep(0.1)
     leaving.cancel()
     await asyncio.wait({leaving})
-    codec.asked.coming.set_result(WAY)
-    assert await staying is WAY
+    codec.asked.coming.set_result(GRAMMAR)
+    assert await staying is GRAMMAR

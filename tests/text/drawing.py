@@ -15,7 +15,7 @@ from semantic_actors.domain.request import (
     ToolSpec,
 )
 from semantic_actors.text import Codec
-from semantic_actors.text.grammar_guide import Way
+from semantic_actors.text.grammar_guide import PhasedGrammar
 
 FIELD = "output_config.format.schema"
 LIMIT = 4_000
@@ -37,7 +37,7 @@ def generation(
     )
 
 
-def grammar(codec: Codec, asked: Generation, *, thinking: bool = False) -> Way | None:
+def grammar(codec: Codec, asked: Generation, *, thinking: bool = False) -> PhasedGrammar | None:
     """Compile, and wait for it."""
     place = codec.grammar(asked)
     if place is None:

@@ -8,8 +8,8 @@ from semantic_actors.domain.request import ToolChoice, ToolSpec
 from semantic_actors.engine import pocket_path
 from semantic_actors.text import Codec
 from semantic_actors.text.grammar_compiler import GrammarCompiler
-from semantic_actors.text.grammar_guide import Way, Words
-from semantic_actors.text.grammar_wish import wish
+from semantic_actors.text.grammar_guide import PhasedGrammar, TokenBytes
+from semantic_actors.text.grammar_spec import grammar_spec
 from semantic_actors.text.splitter import ThoughtMarks
 from semantic_actors.text.tool_calls import Notation, Spelling
 from tests.text.drawing import allowed, generation
@@ -27,15 +27,15 @@ def pocket() -> Codec:
     return Codec.load(pocket_path())
 
 
-def _way(codec: Codec, opening: str, choice: ToolChoice = ToolChoice()) -> Way:  # noqa: B008
+def _way(codec: Codec, opening: str, choice: ToolChoice = ToolChoice()) -> PhasedGrammar:  # noqa: B008
     spelling = Spelling(opening, "(", ")!", "")
     notation = Notation(MARK, "!", lambda *_: [], spelling)
     marks = ThoughtMarks("##", '~~"')
     compiler = GrammarCompiler(codec._vocabulary, codec.eos_ids, notation, marks)
-    wanted = wish(generation(tools=TOOLS, choice=choice))
+    wanted = grammar_spec(generation(tools=TOOLS, choice=choice))
     assert wanted is not None
     way = compiler.compile(wanted)
-    assert isinstance(way, Way)
+    assert isinstance(way, PhasedGrammar)
     return way
 
 
@@ -43,7 +43,7 @@ def _ids(codec: Codec, *texts: str) -> TokenIds:
     return tuple(token for text in texts for token in codec._vocabulary.splice((text,)))
 
 
-def _next(codec: Codec, way: Way, *texts: str) -> set[bytes] | None:
+def _next(codec: Codec, way: PhasedGrammar, *texts: str) -> set[bytes] | None:
     """Return what may come behind these texts, each in tokens of its own; None for anything."""
     mask = way.begin(_ids(codec, *texts)).mask()
     return None if mask is None else {codec._vocabulary.spelled(t) for t in allowed(mask)}
@@ -113,7 +113,7 @@ def test_a_token_that_ends_a_thought_and_begins_nothing_fails(pocket: Codec) -> 
 
 def test_text_is_cut_into_the_longest_words_there_are() -> None:
     """A byte that no word has leaves it uncut; control tokens are no words."""
-    words = Words([b"a", b"ab", b"c", b"abc"], controls={3}, ends=frozenset({2}))
+    words = TokenBytes([b"a", b"ab", b"c", b"abc"], controls={3}, ends=frozenset({2}))
 
     assert words.cut(b"abca") == [1, 2, 0]
     assert words.cut(b"abd") == []

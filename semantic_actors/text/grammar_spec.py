@@ -1,4 +1,4 @@
-"""What a request asks of the shape of its answer, and no more: equal wishes share a grammar."""
+"""What a request asks of the shape of its answer, and no more: equal ones share a grammar."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from semantic_actors.domain.request import ChatPrompt, Generation, JsonOutput, T
 from semantic_actors.text.grammar_schema import JsonObject
 
 
-class Wish(msgspec.Struct, frozen=True):
+class GrammarSpec(msgspec.Struct, frozen=True):
     """The schema of the output, the tools that may be called by name, and whether they must be.
 
     `thinks` says that the answer may begin with a thought.
@@ -28,7 +28,7 @@ class Wish(msgspec.Struct, frozen=True):
         return self.schema is not None or self.mode == "required"
 
 
-def wish(generation: Generation) -> Wish | None:
+def grammar_spec(generation: Generation) -> GrammarSpec | None:
     """Return what is asked for; None if any text will do. Raises `InvalidRequest`."""
     prompt, choice, output = generation.prompt, generation.tool_choice, generation.output
     offered = prompt.callable if isinstance(prompt, ChatPrompt) else ()
@@ -37,7 +37,7 @@ def wish(generation: Generation) -> Wish | None:
         _check(output)
     elif not offered:
         return None
-    return Wish(
+    return GrammarSpec(
         schema=None if output is None or choice.mode == "required" else output.schema,
         tools=tuple((tool.name, tool.parameters) for tool in tools),
         mode=choice.mode if offered else "none",

@@ -20,21 +20,21 @@ from semantic_actors.domain.limits import (
 )
 from semantic_actors.domain.request import Generation
 from semantic_actors.text.grammar_compiler import Refused
-from semantic_actors.text.grammar_guide import Way
-from semantic_actors.text.grammar_wish import Wish, wish
+from semantic_actors.text.grammar_guide import PhasedGrammar
+from semantic_actors.text.grammar_spec import GrammarSpec, grammar_spec
 
-Outcome = Way | Refused | None
+Outcome = PhasedGrammar | Refused | None
 _Place = tuple[Future[Outcome], int]
 
 
-class Asked(msgspec.Struct, frozen=True):
+class PendingGrammar(msgspec.Struct, frozen=True):
     """A grammar that is on its way. Without a `field` the answer can do without it."""
 
     coming: Future[Outcome]
     field: str | None
     output: str | None
 
-    def taken(self, outcome: Outcome, *, thinking: bool) -> Way | None:
+    def taken(self, outcome: Outcome, *, thinking: bool) -> PhasedGrammar | None:
         """Return the grammar of an answer that begins inside a thought or not.
 
         Raises `InvalidRequest`.
@@ -46,14 +46,16 @@ class Asked(msgspec.Struct, frozen=True):
                 raise InvalidRequest(msg, field=field)
             case None:
                 return None
-            case way:
-                return way.inside() if thinking else way
+            case grammar:
+                return grammar.inside() if thinking else grammar
 
 
-class GrammarShelf:
+class GrammarCache:
     """Grammars by what they were made of."""
 
-    def __init__(self, compile_: Callable[[Wish], Outcome], start: Callable[[], Executor]) -> None:
+    def __init__(
+        self, compile_: Callable[[GrammarSpec], Outcome], start: Callable[[], Executor]
+    ) -> None:
         """Compile on the thread that `start` starts, which is not before one is needed."""
         self._compile = compile_
         self._start = start
@@ -61,19 +63,19 @@ class GrammarShelf:
         self._known: OrderedDict[bytes, _Place] = OrderedDict()
         self._size = 0
 
-    def ask(self, generation: Generation) -> Asked | None:
+    def ask(self, generation: Generation) -> PendingGrammar | None:
         """Ask for the grammar of an answer; None if it needs none. Does not wait.
 
         Raises `InvalidRequest`, and `Overloaded` where too many are in hand.
         """
-        wanted = wish(generation)
+        wanted = grammar_spec(generation)
         if wanted is None:
             return None
         output = generation.output.field if generation.output is not None else None
         choice = "tool_choice" if wanted.mode == "required" else None
-        return Asked(self._find(wanted), field=choice or output, output=output)
+        return PendingGrammar(self._find(wanted), field=choice or output, output=output)
 
-    def _find(self, wanted: Wish) -> Future[Outcome]:
+    def _find(self, wanted: GrammarSpec) -> Future[Outcome]:
         text = msgspec.json.encode(wanted)
         key = blake2b(text, digest_size=16).digest()
         place = self._known.get(key)
@@ -91,7 +93,7 @@ class GrammarShelf:
         return coming
 
     def _keep(self, key: bytes, place: _Place) -> None:
-        """Put a grammar on the shelf; who leaves for it is still finished for those who wait."""
+        """Keep a grammar; one that leaves for it is still finished for who waits."""
         self._size += place[1] - self._known.pop(key, (None, 0))[1]
         self._known[key] = place
         while len(self._known) > MAX_GRAMMARS or self._size > MAX_GRAMMAR_BYTES:

@@ -10,13 +10,13 @@ import pytest
 from semantic_actors.domain import limits
 from semantic_actors.domain.errors import InvalidRequest, Overloaded
 from semantic_actors.domain.request import ToolChoice, ToolSpec
+from semantic_actors.text.grammar_cache import GrammarCache, Outcome
 from semantic_actors.text.grammar_compiler import Refused
-from semantic_actors.text.grammar_guide import Free, Way, Words
-from semantic_actors.text.grammar_shelf import GrammarShelf, Outcome
-from semantic_actors.text.grammar_wish import Wish
+from semantic_actors.text.grammar_guide import Free, PhasedGrammar, TokenBytes
+from semantic_actors.text.grammar_spec import GrammarSpec
 from tests.text.drawing import FIELD, generation
 
-FREE = Way(Words([b"a"], (), frozenset({0})), (Free(), Free()), thinking=1)
+FREE = PhasedGrammar(TokenBytes([b"a"], (), frozenset({0})), (Free(), Free()), thinking=1)
 
 
 class ByHand(Executor):
@@ -42,29 +42,29 @@ class ByHand(Executor):
 
 
 class Bench:
-    """A shelf whose compiler says what it is told to and remembers what it was asked."""
+    """A cache whose compiler says what it is told to and remembers what it was asked."""
 
     def __init__(self, outcome: Outcome = FREE) -> None:
         self.outcome = outcome
-        self.asked: list[Wish] = []
+        self.asked: list[GrammarSpec] = []
         self.fails = False
         self.hands = ByHand()
         self.starts = 0
-        self.shelf = GrammarShelf(self._compile, self._start)
+        self.cache = GrammarCache(self._compile, self._start)
 
     def _start(self) -> Executor:
         self.starts += 1
         return self.hands
 
-    def _compile(self, wish: Wish) -> Outcome:
-        self.asked.append(wish)
+    def _compile(self, spec: GrammarSpec) -> Outcome:
+        self.asked.append(spec)
         if self.fails:
             raise ArithmeticError
         return self.outcome
 
     def get(self, schema: str) -> None:
         """Ask for the grammar of a schema and have it compiled."""
-        assert self.shelf.ask(generation(schema)) is not None
+        assert self.cache.ask(generation(schema)) is not None
         self.hands.work()
 
 
@@ -73,13 +73,13 @@ def constant(number: int, size: int = 0) -> str:
     return msgspec.json.encode({"const": number, "description": "x" * size}).decode()
 
 
-def test_the_same_wish_is_compiled_once() -> None:
+def test_the_same_specification_is_compiled_once() -> None:
     """Wherever in a request the schema was, and whatever else the request says."""
     bench = Bench()
-    first = bench.shelf.ask(generation(constant(1)))
-    second = bench.shelf.ask(generation(constant(1)))
+    first = bench.cache.ask(generation(constant(1)))
+    second = bench.cache.ask(generation(constant(1)))
     bench.hands.work()
-    third = bench.shelf.ask(generation(constant(1)))
+    third = bench.cache.ask(generation(constant(1)))
 
     assert first is not None
     assert second is not None
@@ -88,11 +88,11 @@ def test_the_same_wish_is_compiled_once() -> None:
     assert len(bench.asked) == bench.starts == 1
 
 
-def test_other_wishes_are_other_grammars() -> None:
+def test_other_specifications_are_other_grammars() -> None:
     """Another schema, tool, choice or readiness to think."""
     bench = Bench()
     tool, other = ToolSpec("a"), ToolSpec("a", None, {"type": "object", "title": "b"})
-    wishes = [
+    specs = [
         generation(constant(1)),
         generation(constant(2)),
         generation(constant(1), thinking=False),
@@ -103,18 +103,18 @@ def test_other_wishes_are_other_grammars() -> None:
         generation(tools=(tool,), choice=ToolChoice("required")),
         generation(tools=(tool,), choice=ToolChoice("none")),
     ]
-    for wish in wishes:
-        bench.shelf.ask(wish)
+    for spec in specs:
+        bench.cache.ask(spec)
     bench.hands.work()
 
-    assert len(bench.asked) == len(wishes)
+    assert len(bench.asked) == len(specs)
 
 
 def test_what_a_tool_is_for_does_not_matter_to_its_grammar() -> None:
     """Only its name and parameters do."""
     bench = Bench()
     for description in (None, "this", "that"):
-        bench.shelf.ask(generation(tools=(ToolSpec("a", description),)))
+        bench.cache.ask(generation(tools=(ToolSpec("a", description),)))
     bench.hands.work()
 
     assert len(bench.asked) == 1
@@ -124,13 +124,13 @@ def test_too_many_in_hand_are_refused() -> None:
     """What is in hand already may be waited for all the same."""
     bench = Bench()
     for number in range(limits.MAX_GRAMMARS_IN_HAND):
-        bench.shelf.ask(generation(constant(number)))
+        bench.cache.ask(generation(constant(number)))
 
     with pytest.raises(Overloaded):
-        bench.shelf.ask(generation(constant(-1)))
-    assert bench.shelf.ask(generation(constant(0))) is not None
+        bench.cache.ask(generation(constant(-1)))
+    assert bench.cache.ask(generation(constant(0))) is not None
     bench.hands.work()
-    assert bench.shelf.ask(generation(constant(-1))) is not None
+    assert bench.cache.ask(generation(constant(-1))) is not None
 
 
 def test_the_least_recently_used_grammar_leaves_first() -> None:
@@ -175,9 +175,9 @@ def test_a_compiler_that_breaks_is_asked_again() -> None:
 
 def test_a_refusal_names_the_field_of_the_request_that_is_refused() -> None:
     """The same refusal, of the same schema, in the words of either API."""
-    output = Bench(Refused("it is odd", output=True)).shelf.ask(generation(constant(1)))
+    output = Bench(Refused("it is odd", output=True)).cache.ask(generation(constant(1)))
     choice = ToolChoice("required")
-    call = Bench().shelf.ask(generation(tools=(ToolSpec("a"),), choice=choice))
+    call = Bench().cache.ask(generation(tools=(ToolSpec("a"),), choice=choice))
     assert output is not None
     assert call is not None
 
@@ -191,7 +191,7 @@ def test_a_refusal_names_the_field_of_the_request_that_is_refused() -> None:
 
 def test_an_answer_that_can_do_without_a_grammar_has_no_field() -> None:
     """Calls that may come are no promise."""
-    asked = Bench().shelf.ask(generation(tools=(ToolSpec("a"),)))
+    asked = Bench().cache.ask(generation(tools=(ToolSpec("a"),)))
 
     assert asked is not None
     assert asked.field is None
@@ -200,7 +200,7 @@ def test_an_answer_that_can_do_without_a_grammar_has_no_field() -> None:
 
 def test_who_begins_inside_a_thought_begins_at_another_step() -> None:
     """One grammar serves both."""
-    asked = Bench().shelf.ask(generation(constant(1)))
+    asked = Bench().cache.ask(generation(constant(1)))
     assert asked is not None
 
     assert asked.taken(FREE, thinking=False) is FREE
