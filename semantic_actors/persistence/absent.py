@@ -22,7 +22,6 @@ from semantic_actors.persistence.messages import (
     Reopen,
     Save,
     Saved,
-    ShowSession,
     StoreMessage,
 )
 from semantic_actors.persistence.statistics import StoreStatistics
@@ -55,7 +54,7 @@ class NoStore(Actor[StoreMessage]):
                     reply_to.post(Fetched(fetch, (), REASON))
                 case LookUp():
                     return 0
-                case Recall() | ListSessions() | ShowSession():
+                case Recall() | ListSessions():
                     return ()
                 case InspectStore():
                     return StoreStatistics(

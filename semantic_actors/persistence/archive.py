@@ -143,21 +143,10 @@ class Archive:
         """List sessions, last used first."""
         return self.catalog.sessions(principal)
 
-    def walk(self, key: SessionKey) -> list[tuple[Turn, TokenIds]]:
-        """List what a session said, each with the longest path that begins with the turn's own."""
-        turns = self.catalog.turns(key)
-        heads = heads_of(turns)
-        ends = {head: path_of(turns, head) for head in set(heads.values())}
-        return [(turn, ends[heads[turn.number]]) for turn in turns]
-
-    def path(self, key: SessionKey, conversation: bytes | None) -> TokenIds | None:
-        """Return the path behind the last turn, or behind one that ends a conversation."""
-        turns = self._until(key, conversation)
-        return path_of(turns, turns[-1].number) if turns else None
-
     def heads(self, key: SessionKey) -> tuple[TokenIds, ...]:
         """List the paths of a session that no later turn goes on from."""
-        return tuple({id(path): path for _, path in self.walk(key)}.values())
+        turns = self.catalog.turns(key)
+        return tuple(path_of(turns, head) for head in dict.fromkeys(heads_of(turns).values()))
 
     def private(self, key: SessionKey) -> list[tuple[TokenIds, int]] | None:
         """List a session's paths, and how much of each other sessions have, too."""

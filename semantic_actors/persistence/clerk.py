@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, ParamSpec, TypeVar, assert_never
 
-from semantic_actors.kv.blocks import BLOCK_TOKENS, TOKEN_BYTES, Trail, unpack
+from semantic_actors.kv.blocks import BLOCK_TOKENS, Trail, unpack
 from semantic_actors.persistence.archive import Archive
 from semantic_actors.persistence.catalog import Answer, SessionKey, encode, key_of, session_of
 from semantic_actors.persistence.inventory import Inventory
@@ -30,9 +30,6 @@ from semantic_actors.persistence.messages import (
     RewindSession,
     SessionEntry,
     SessionsMessage,
-    ShowSession,
-    TurnEntry,
-    WalkBack,
 )
 from semantic_actors.persistence.responses import RESPONSES_SHARE
 from semantic_actors.persistence.writer import Part, Writer
@@ -75,8 +72,8 @@ class Clerk:
 
     async def _about(self, key: SessionKey, message: OneSessionMessage) -> object:
         match message:
-            case ShowSession() | WalkBack() | Recite():
-                return await self._told(key, message)
+            case Recite():
+                return await self._ask(self._archive.turns, key)
             case Adopt(turns=turns):
                 return await self._ask(self._archive.adopt, key, turns)
             case PinSession(pinned=pinned):
@@ -92,15 +89,6 @@ class Clerk:
                     return await self._forget(key)
             case _:
                 assert_never(message)
-
-    async def _told(self, key: SessionKey, message: ShowSession | WalkBack | Recite) -> object:
-        match message:
-            case ShowSession():
-                return await self._show(key)
-            case WalkBack(conversation=conversation):
-                return await self._ask(self._archive.path, key, conversation)
-            case Recite():
-                return await self._ask(self._archive.turns, key)
 
     async def _answered(self, message: ResponseMessage) -> object:
         responses, response = self._archive.responses, encode(message.response)
@@ -139,23 +127,6 @@ class Clerk:
                 turns=one.turns,
             )
             for one in sessions
-        )
-
-    async def _show(self, key: SessionKey) -> tuple[TurnEntry, ...]:
-        walked = await self._ask(self._archive.walk, key)
-        heads = {id(path): path for _, path in walked}
-        reach = {number: self._inventory.reach(key.principal, p) for number, p in heads.items()}
-        return tuple(
-            TurnEntry(
-                number=turn.number,
-                conversation=turn.conversation,
-                parent=turn.parent,
-                at=turn.at,
-                answer_tokens=len(turn.answer) // TOKEN_BYTES,
-                path_tokens=turn.path_tokens,
-                stored_tokens=min(turn.path_tokens, reach[id(path)]),
-            )
-            for turn, path in walked
         )
 
     async def _pin(self, key: SessionKey, *, pinned: bool) -> bool:

@@ -26,20 +26,6 @@ class SessionEntry(msgspec.Struct, frozen=True):
     turns: int
 
 
-class TurnEntry(msgspec.Struct, frozen=True):
-    """A turn as it is listed."""
-
-    number: int
-    conversation: bytes
-    parent: bytes
-    at: float
-    answer_tokens: int
-    path_tokens: int
-    """Of the whole path behind it."""
-    stored_tokens: int
-    """Those at its beginning whose keys and values are on disk."""
-
-
 class Forgotten(msgspec.Struct, frozen=True):
     """What became of a session's keys and values."""
 
@@ -133,21 +119,6 @@ class ListSessions(Request[tuple[SessionEntry, ...]], frozen=True):
     """Ask for the sessions of a principal, or of all, last used first."""
 
     principal: Principal | None = None
-
-
-class ShowSession(Request[tuple[TurnEntry, ...]], frozen=True):
-    """Ask for the turns of a session, oldest first."""
-
-    principal: Principal
-    session: SessionId
-
-
-class WalkBack(Request[TokenIds | None], frozen=True):
-    """Ask for the whole path behind a session's last turn, or behind the end of a conversation."""
-
-    principal: Principal
-    session: SessionId
-    conversation: bytes | None = None
 
 
 class Recite(Request[tuple[Turn, ...] | None], frozen=True):
@@ -266,16 +237,7 @@ class Sweep(Message, frozen=True):
     control: ClassVar[bool] = True
 
 
-OneSessionMessage = (
-    ShowSession
-    | WalkBack
-    | Recite
-    | Adopt
-    | PinSession
-    | RewindSession
-    | ForkSession
-    | ForgetSession
-)
+OneSessionMessage = Recite | Adopt | PinSession | RewindSession | ForkSession | ForgetSession
 ResponseMessage = KeepResponse | FindResponse | DropResponse
 SessionsMessage = Remember | Recall | Recognise | ListSessions | ResponseMessage | OneSessionMessage
 StoreMessage = (

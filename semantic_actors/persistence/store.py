@@ -35,7 +35,6 @@ from semantic_actors.persistence.messages import (
     Reopen,
     Save,
     SessionsMessage,
-    ShowSession,
     StoreMessage,
     Sweep,
 )
@@ -241,7 +240,7 @@ class Store(Actor[StoreMessage]):
 
     async def _consult(self, message: SessionsMessage, reply: Deferred[Any]) -> None:
         """Ask the clerk; where the catalog fails, the answer is that nothing is known."""
-        answer: object = () if isinstance(message, Recall | ListSessions | ShowSession) else None
+        answer: object = () if isinstance(message, Recall | ListSessions) else None
         try:
             if not self._closed:
                 answer = await self._clerk.answer(message)

@@ -31,21 +31,14 @@ class Housing:
         match, cache = admission.match, CacheId(next(_CACHE_IDS))
         sequence.restart(cache, match.keep if match else 0)
         sequence.reserved_tokens = admission.tokens
-        room = len(sequence.tokens)
+        start = Start(cache, room=len(sequence.tokens))
         if match is None:
             self.pool.open(cache, sequence.principal, reserved_bytes=0)
-            self.pool[cache].session = sequence.session
-            self.reserve(sequence)
-            return Start(cache, room=room)
-        freeze = not admission.take and self._freeze(match, running)
-        behind = self.pool.behind(match.cache, match.keep, fork=False)
-        if admission.take:
-            self.keeping.forget(match.cache, lost=False)
-        move = self.pool.take if admission.take else self.pool.copy
-        move(match.cache, cache, match.keep, behind=behind, reserved_bytes=0)
+        else:
+            start = self._continued(start, match, running, take=admission.take)
         self.pool[cache].session = sequence.session
         self.reserve(sequence)
-        return Start(cache, match.cache, match.keep, admission.take, room, freeze, behind)
+        return start
 
     def reserve(self, sequence: Sequence) -> None:
         """Set aside what the tail of a running sequence may grow to."""
@@ -103,6 +96,20 @@ class Housing:
             assert entry.tokens == sequence.tokens[: sequence.fed]
             pinned.add(entry.cache)
         assert len(self.pool) - len(list(self.pool.idle())) == len(pinned)
+
+    def _continued(
+        self, start: Start, match: Match, running: Iterable[Sequence], *, take: bool
+    ) -> Start:
+        """Open a cache on what another one holds, which is moved or forked."""
+        freeze = not take and self._freeze(match, running)
+        behind = self.pool.behind(match.cache, match.keep, fork=False)
+        if take:
+            self.keeping.forget(match.cache, lost=False)
+        move = self.pool.take if take else self.pool.copy
+        move(match.cache, start.cache, match.keep, behind=behind, reserved_bytes=0)
+        return Start(
+            start.cache, match.cache, match.keep, take, start.room, freeze=freeze, behind=behind
+        )
 
     def _freeze(self, match: Match, running: Iterable[Sequence]) -> bool:
         """Freeze the tail of a cache that is forked, if that is worth it."""

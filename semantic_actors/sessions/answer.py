@@ -12,7 +12,6 @@ Synchronous; effects go through `Ports`. Owned by its session.
 """
 
 from collections.abc import Callable
-from typing import Protocol
 
 from semantic_actors.actors import Deferred
 from semantic_actors.domain.errors import Rejected, TurnFailed
@@ -20,7 +19,6 @@ from semantic_actors.domain.grammar import Grammar
 from semantic_actors.domain.ids import SequenceId, TokenIds, TurnId
 from semantic_actors.domain.request import ChatMessage, Generation
 from semantic_actors.domain.stream import (
-    DrawnLogprob,
     Failed,
     Finished,
     FinishReason,
@@ -34,7 +32,6 @@ from semantic_actors.scheduling import (
     Generated,
     Refused,
     SequenceFailed,
-    TokenLogprobs,
 )
 from semantic_actors.sessions.messages import (
     CancelTurn,
@@ -45,6 +42,7 @@ from semantic_actors.sessions.messages import (
     TurnMessage,
 )
 from semantic_actors.sessions.misses import Expectation, explain
+from semantic_actors.sessions.ports import Ports
 from semantic_actors.sessions.spoken import Spoken
 from semantic_actors.sessions.transcript import Digest
 from semantic_actors.sessions.turn import Turn
@@ -53,37 +51,6 @@ from semantic_actors.text import OutputDecoder, Piece, StopHit
 ATTEMPTS = 3
 """Deaths of a running sequence in a row, without a new token, that end its turn. One that takes
 the whole engine down each time is given up before the supervisor gives up the scheduler."""
-
-
-class Ports(Protocol):
-    """What an answer has its session do."""
-
-    def decoder(self, generation: Generation, *, thinking: bool, guided: bool) -> OutputDecoder:
-        """Make a decoder of the model's output, which begins inside a thought or not.
-
-        `guided`: a grammar sees to it that what begins as a call is one.
-        """
-        ...
-
-    def logprobs(self, logprobs: TokenLogprobs) -> DrawnLogprob:
-        """Say in bytes what the engine says in ids."""
-        ...
-
-    def submit(self, answer: "Answer") -> SequenceId:
-        """Ask the scheduler to go on, as a new sequence. Raises a `Rejected`."""
-        ...
-
-    def abort(self, sequence: SequenceId) -> None:
-        """Stop a sequence."""
-        ...
-
-    def missed(self, miss: Miss) -> None:
-        """Tokens are computed again that had been computed before."""
-        ...
-
-    def completed(self, answer: "Answer") -> None:
-        """What was said is all that was generated: the answer may be remembered."""
-        ...
 
 
 class Answer:

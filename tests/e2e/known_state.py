@@ -11,7 +11,8 @@ from typing import Final
 from structlog.testing import capture_logs
 
 from semantic_actors.domain.ids import LOCAL, SessionId, TokenIds
-from semantic_actors.persistence import WalkBack
+from semantic_actors.persistence import Recite
+from semantic_actors.persistence.catalog import path_of
 from tests.persistence.rig import Client, path, store_at
 
 LONG: Final = path(1_000)
@@ -76,6 +77,7 @@ async def _told(client: Client, session: str) -> bool:
     for conversation in said.keys() & recalled.keys():
         assert said[conversation][0] == recalled[conversation], (session, conversation)
         assert await client.recognise(conversation) in (session, None)
-    walked = await client.ask(WalkBack(LOCAL, SessionId(session)))
-    assert walked in (None, *(tokens for _, tokens in said.values())), (session, walked)
+    turns = await client.ask(Recite(LOCAL, SessionId(session))) or ()
+    for turn in turns:
+        assert path_of(turns, turn.number) == said[turn.conversation][1], (session, turn.number)
     return recalled.keys() == said.keys()

@@ -21,6 +21,7 @@ from semantic_actors.persistence import (
     InspectStore,
     LookUp,
     Recall,
+    Recite,
     Recognise,
     Remember,
     Save,
@@ -30,6 +31,7 @@ from semantic_actors.persistence import (
     StoreStatistics,
     open_state,
 )
+from semantic_actors.persistence.catalog import Turn, path_of
 
 IDENTITY = "model one"
 LAYOUT = Layout(
@@ -132,6 +134,14 @@ class Client:
     async def look_up(self, tokens: TokenIds, principal: Principal = LOCAL) -> int:
         """Ask how much of a path is stored."""
         return await self.ask(LookUp(principal, tokens))
+
+    async def paths(
+        self, session: str, principal: Principal = LOCAL
+    ) -> tuple[tuple[Turn, TokenIds], ...]:
+        """Ask for what a session said, oldest first, each turn with the path behind it."""
+        turns = await self.ask(Recite(principal, SessionId(session)))
+        assert turns is not None, "the catalog failed"
+        return tuple((turn, path_of(turns, turn.number)) for turn in turns)
 
     async def fetch(
         self,

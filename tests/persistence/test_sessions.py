@@ -14,8 +14,6 @@ from semantic_actors.persistence import (
     ForkSession,
     ListSessions,
     RewindSession,
-    ShowSession,
-    WalkBack,
 )
 from semantic_actors.persistence.catalog import Answer, Turn, heads_of, next_turn, path_of
 from tests.persistence.rig import Client, path, store_at
@@ -45,20 +43,19 @@ async def three_turns(client: Client, session: str = "s", seed: int = 0) -> Toke
 
 
 @pytest.mark.asyncio
-async def test_turns_are_listed_with_what_is_stored_of_them(tmp_path: Path) -> None:
-    """Number, length of answer and path, and how much of the path is on disk."""
+async def test_turns_are_recited_with_the_paths_behind_them(tmp_path: Path) -> None:
+    """Number, conversation, answer and the whole path, of which so much is on disk."""
     async with store_at(tmp_path) as client:
         tokens = await three_turns(client)
         client.remember("s", b"later", path(50, seed=4))
-        turns = await client.ask(ShowSession(LOCAL, S))
+        turns, paths = zip(*await client.paths("s"), strict=True)
 
         assert [turn.number for turn in turns] == [1, 2, 3, 4]
+        assert [turn.conversation for turn in turns] == [b"c0 0", b"c1 0", b"c2 0", b"later"]
         assert [turn.path_tokens for turn in turns] == [300, 600, 900, 50]
-        assert [turn.stored_tokens for turn in turns] == [300, 600, 900, 0]
-        assert [turn.answer_tokens for turn in turns] == [5, 5, 5, 1]
-        assert await client.ask(WalkBack(LOCAL, S, b"c1 0")) == tokens[:600]
-        assert await client.ask(WalkBack(LOCAL, S)) == path(50, seed=4)
-        assert await client.ask(WalkBack(LOCAL, S, b"?")) is None
+        assert [len(unpack(turn.answer)) for turn in turns] == [5, 5, 5, 1]
+        assert paths == (tokens[:300], tokens[:600], tokens, path(50, seed=4))
+        assert [await client.look_up(behind) for behind in paths] == [300, 600, 900, 0]
 
 
 @pytest.mark.asyncio
@@ -95,7 +92,7 @@ async def test_sessions_of_others_are_not_there(tmp_path: Path) -> None:
         await three_turns(client)
 
         assert await client.recall("s", OTHER) == ()
-        assert await client.ask(ShowSession(OTHER, S)) == ()
+        assert await client.paths("s", OTHER) == ()
         assert await client.ask(ForgetSession(OTHER, S)) is None
         assert await client.ask(RewindSession(OTHER, S, b"c0 0")) is False
         assert len(await client.recall("s")) == 3
@@ -111,7 +108,7 @@ async def test_a_session_can_be_rewound(tmp_path: Path) -> None:
         client.remember("s", b"new", (*tokens[:600], 7), parent=b"c1 0")
     async with store_at(tmp_path) as client:
         assert [said for said, _ in await client.recall("s")] == [b"c0 0", b"c1 0", b"new"]
-        assert await client.ask(WalkBack(LOCAL, S)) == (*tokens[:600], 7)
+        assert (await client.paths("s"))[-1][1] == (*tokens[:600], 7)
         assert await client.recognise(b"c2 0") is None
 
 

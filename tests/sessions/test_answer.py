@@ -40,7 +40,7 @@ from semantic_actors.scheduling import (
     TokenLogprobs,
 )
 from semantic_actors.sessions import Turn
-from semantic_actors.sessions.answer import ATTEMPTS, Answer, Ports
+from semantic_actors.sessions.answer import ATTEMPTS, Answer
 from semantic_actors.sessions.messages import (
     CancelTurn,
     CutTurns,
@@ -50,6 +50,7 @@ from semantic_actors.sessions.messages import (
     TurnMessage,
 )
 from semantic_actors.sessions.misses import Expectation
+from semantic_actors.sessions.ports import Ports
 from semantic_actors.text import Codec, OutputDecoder, Piece
 from tests.sessions.rig import END, LetterDecoder
 from tests.text import zoo
