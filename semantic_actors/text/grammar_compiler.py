@@ -7,6 +7,7 @@ a schema or a call that must come; calls that may come are held to as much as ca
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -194,17 +195,39 @@ class GrammarCompiler:
 
     def _kept(self, tool: Tool, schema: JsonObject, until: float) -> Tool:
         """Return a tool with what can be kept of its schema."""
-        for lenient in (False, True):
-            if time.monotonic() > until:
-                break
-            try:
-                kept = Tool(tool.name, admitted(of_arguments(schema), lenient=lenient))
-                self._matcher(lark.arguments(kept))
-            except Unservable as error:
-                _log.info("tool_schema_not_kept", lenient=lenient, reason=_kind(error))
-            else:
-                return kept
+        try:
+            return self._tried(tool.name, schema, until)
+        except Unservable as error:
+            _log.info("tool_schema_not_kept", reason=_kind(error))
+        with suppress(Unservable):
+            return self._tried(tool.name, schema, until, lenient=True)
+        with suppress(Unservable):
+            return self._tried(tool.name, self._loosened(schema, until), until, lenient=True)
         return Tool(tool.name, _ANY)
+
+    def _loosened(self, schema: JsonObject, until: float) -> JsonObject:
+        """Let those properties be anything whose own schemas cannot be kept."""
+        properties = schema.get("properties")
+        if not isinstance(properties, dict):
+            msg = "it has no properties to take apart"
+            raise Unservable(msg)
+        kept: JsonObject = {}
+        for name, one in properties.items():
+            kept[name] = {}
+            with suppress(Unservable):
+                alone = {**schema, "properties": {name: one}, "required": [name]}
+                self._tried("", alone, until, lenient=True)
+                kept[name] = one
+        return {**schema, "properties": kept}
+
+    def _tried(self, name: str, schema: JsonObject, until: float, *, lenient: bool = False) -> Tool:
+        """Compile a tool alone. Raises `Unservable`, as soon as there is no time left."""
+        if time.monotonic() > until:
+            msg = "its turn never came"
+            raise Unservable(msg)
+        tool = Tool(name, admitted(of_arguments(schema), lenient=lenient))
+        self._matcher(lark.arguments(tool))
+        return tool
 
     def _matcher(self, grammar: str) -> LLMatcher:
         """Compile, and take the first step, which is the dearest. Raises `Unservable`."""
@@ -248,7 +271,7 @@ def _bounded(name: str, schema: JsonObject) -> Tool:
     try:
         return Tool(name, admitted(of_arguments(schema)))
     except Unservable as error:
-        _log.info("tool_schema_not_kept", lenient=False, reason=_kind(error))
+        _log.info("tool_schema_not_kept", reason=_kind(error))
         return Tool(name, _ANY)
 
 

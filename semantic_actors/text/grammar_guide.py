@@ -22,7 +22,7 @@ Marks = tuple[tuple[bytes, int], ...]
 _BLANK = b" \n"
 _DIGITS = b"0123456789"
 _PLACE = re.compile(r"^at \d+\(\d+\): (failed to compile JSON schema: )?")
-_QUOTED = re.compile(r"\n +\d+ \| |\n<non-verbose/>")
+_QUOTED = re.compile(r"\n +\d+ \| |\n<non-verbose/>|\. Enable '")
 _REASON_CHARS = 200
 
 
@@ -247,6 +247,9 @@ class PhasedGuide:
 
 
 def reason(matcher: LLMatcher) -> str:
-    """Say in one short line why a matcher cannot go on, without the grammar that it quotes."""
+    """Say in one short line why a matcher cannot go on, without the grammar that it quotes.
+
+    Nor the options that it recommends: a client has none of them.
+    """
     message = _QUOTED.split(matcher.get_error(), maxsplit=1)[0]
     return " ".join(_PLACE.sub("", message).split())[:_REASON_CHARS]

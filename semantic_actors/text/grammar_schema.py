@@ -26,8 +26,23 @@ BLANKS: Final = r" |\n {0,16}"
 """White space between two parts of a JSON text: what models write, and no room for a loop."""
 
 _OPTIONS: Final = "x-guidance"
+_DIALECTS: Final = ("http://json-schema.org/", "https://json-schema.org/")
+_LEAST_MINIMUM: Final = 2**10 - 2**63
+"""The compiler reads bounds as floats, and trips over the next one below this."""
 _PROSE: Final = frozenset(("$comment", "description", "title"))
 _DATA: Final = frozenset(("const", "default", "enum", "examples"))
+_NAMED: Final = frozenset(("$defs", "definitions", "patternProperties", "properties"))
+"""Keywords whose keys are a client's names, and no keywords."""
+
+_VOID: Final[JsonObject] = {
+    "dependentRequired": ({},),
+    "propertyNames": (True, {}, {"type": "string"}),
+    "unevaluatedItems": (True,),
+    "unevaluatedProperties": (True,),
+    "uniqueItems": (False,),
+}
+"""Keywords the compiler does not know, with values that ask for nothing: generators write them."""
+
 _BRANCHES: Final = frozenset(("allOf", "anyOf", "items", "oneOf", "prefixItems"))
 
 
@@ -51,13 +66,14 @@ def parsed(text: str) -> JsonObject:
 def admitted(schema: JsonObject, *, lenient: bool = False) -> JsonObject:
     """Return the schema as it is compiled. Raises `Unservable`.
 
-    A lenient one ignores keywords that cannot be kept to.
+    A lenient one ignores keywords that cannot be kept to, and takes `oneOf` for `anyOf`.
     """
     _survey(schema)
     options = {
         "whitespace_pattern": BLANKS,
         "json_allow_general_unicode_escapes": True,  # whole characters only
         "lenient": lenient,
+        "coerce_one_of": lenient,
     }
     return {**_rewritten(schema), _OPTIONS: options}
 
@@ -161,17 +177,34 @@ def _height(value: Any) -> int:
 
 
 def _rewritten(value: Any) -> Any:
-    """Return a schema without the formats that are not kept to, and without options of ours."""
+    """Return a schema without what asks for nothing, and without options of ours."""
     if isinstance(value, list):
         return [_rewritten(inner) for inner in value]
     if not isinstance(value, dict):
         return value
-    return {
-        key: inner if key in _DATA else _rewritten(inner)
-        for key, inner in value.items()
-        if key != _OPTIONS
-        and not (key == "format" and isinstance(inner, str) and inner not in FORMATS)
-    }
+    return {key: _kept(key, inner) for key, inner in value.items() if not _asks_nothing(key, inner)}
+
+
+def _kept(key: str, value: Any) -> Any:
+    if key in _DATA:
+        return value
+    if key in _NAMED and isinstance(value, dict):
+        return {name: _rewritten(inner) for name, inner in value.items()}
+    if key == "minimum" and isinstance(value, int | float):
+        return max(value, _LEAST_MINIMUM)
+    return _rewritten(value)
+
+
+def _asks_nothing(key: str, value: Any) -> bool:
+    match key:
+        case "format":
+            return isinstance(value, str) and value not in FORMATS
+        case "$schema":
+            return not (isinstance(value, str) and value.startswith(_DIALECTS))
+        case _:
+            return key == _OPTIONS or any(
+                value is one or value == one for one in _VOID.get(key, ())
+            )
 
 
 def _bound(what: str, found: int, most: int) -> None:

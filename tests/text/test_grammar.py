@@ -337,6 +337,26 @@ def test_a_tool_whose_schema_cannot_be_kept_is_held_to_what_can(pocket: Codec) -
             check(call)
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [{"type": "string", "pattern": "^(?!a)"}, "text", {"$ref": "#/$defs/nowhere"}, {"enum": []}],
+    ids=["look-ahead", "no schema", "dangling", "impossible"],
+)
+def test_a_property_that_cannot_be_kept_frees_no_other(pocket: Codec, bad: Any) -> None:
+    """What the regular expressions of a schema cannot say is common; names and types still hold."""
+    properties = {"bad": bad, "n": {"enum": [1, 2]}}
+    schema = {"properties": properties, "required": ["n"], "additionalProperties": False}
+    asked = generation(tools=(ToolSpec("odd", None, schema),), choice=ONE)
+    way = grammar(pocket, asked)
+    assert way is not None
+
+    for seed in range(5):
+        (call,) = called(pieces(pocket, asked, drawn(way, seed, pocket.eos_ids)))
+        arguments = json.loads(call.arguments)
+        assert arguments["n"] in (1, 2)
+        assert arguments.keys() <= {"bad", "n"}
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("choice", [ToolChoice("required"), ONE], ids=["several", "one"])
 def test_calls_without_an_end_are_followed_by_calls_only(

@@ -1,6 +1,7 @@
 """Schemas that mean harm, or more than can be kept: refused with a reason, and soon."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,7 @@ import pytest
 from semantic_actors.domain import limits
 from semantic_actors.domain.errors import InvalidRequest
 from semantic_actors.domain.grammar import GrammarFailed
+from semantic_actors.domain.request import ToolChoice, ToolSpec
 from semantic_actors.engine import pocket_path
 from semantic_actors.text import Codec
 from semantic_actors.text.grammar_schema import Unservable, admitted, parsed
@@ -79,7 +81,6 @@ REFUSED: dict[str, Schema] = {
     "pattern-without-end": {"type": "string", "pattern": "(" * 900 + "a+" + ")" * 900},
     "look-around": {"type": "string", "pattern": "^(?=a)b$"},
     "back-reference": {"type": "string", "pattern": "^(a)\\1$"},
-    "wide-integers": {"type": "integer", "minimum": -(10**300), "maximum": 10**300},
     "negation": {"not": {"type": "string"}},
     "condition": {"if": {"type": "string"}, "then": {"minLength": 2}},
     "nothing-fits": {"type": "integer", "minimum": 5, "maximum": 4},
@@ -88,6 +89,7 @@ REFUSED: dict[str, Schema] = {
 }
 
 SERVED: dict[str, Schema] = {
+    "wide-integers": {"type": "integer", "minimum": -(10**300), "maximum": 10**300},
     "tree": an_object(c={"type": "array", "items": {"$ref": "#"}}),
     "long-array": {"type": "array", "items": {"type": "number"}, "minItems": 10_000_000},
     "long-string": {"type": "string", "minLength": 10_000_000},
@@ -200,6 +202,56 @@ def test_formats_that_are_not_known_are_annotations() -> None:
     kept = admitted(schema)["properties"]
 
     assert kept == {**schema["properties"], "a": {"type": "integer"}}
+
+
+@pytest.mark.parametrize("name", ["const", "default", "enum", "format", "x-guidance"])
+def test_properties_may_be_called_like_keywords(pocket: Codec, name: str) -> None:
+    """What stands there is a schema like any other, and is asked for."""
+    inner = {"type": "integer", "format": "int64", "uniqueItems": False, "enum": [7]}
+    schema = an_object(**{name: inner})
+
+    way = grammar(pocket, generation(json.dumps({**schema, "additionalProperties": False})))
+
+    assert way is not None
+    assert json.loads(pocket.decode(drawn(way, 1, pocket.eos_ids)[:-1])) == {name: 7}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"type": "array", "items": {"type": "boolean"}, "maxItems": 3, "uniqueItems": False},
+        {"type": "object", "propertyNames": {"type": "string"}, "maxProperties": 0},
+        {"type": "object", "unevaluatedProperties": True, "maxProperties": 0},
+        {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+        {"type": "null", "$schema": "https://spec.openapis.org/oas/3.1/dialect/base"},
+    ],
+    ids=json.dumps,
+)
+def test_what_generators_write_and_asks_for_nothing_is_served(
+    pocket: Codec, kind: dict[str, Any]
+) -> None:
+    """Schemas of types, in Python, JavaScript and Rust, say much that goes without saying."""
+    schema = an_object(a=kind)
+
+    way = grammar(pocket, generation(json.dumps({**schema, "additionalProperties": False})))
+
+    assert way is not None
+    assert json.loads(pocket.decode(drawn(way, 1, pocket.eos_ids)[:-1])).keys() == {"a"}
+
+
+def test_a_refusal_recommends_no_option_of_the_compiler(pocket: Codec) -> None:
+    """The client has none; calls that may come take any of the alternatives."""
+    schema = an_object(a={"oneOf": [{"type": "number"}, {"type": "integer"}]})
+
+    with pytest.raises(InvalidRequest, match="oneOf constraints are not supported") as refused:
+        grammar(pocket, generation(json.dumps(schema)))
+
+    assert "coerce" not in str(refused.value)
+    must = ToolChoice("required", parallel=False)
+    way = grammar(pocket, generation(None, (ToolSpec("t", None, schema),), must))
+    assert way is not None
+    call = pocket.decode(drawn(way, 1, pocket.eos_ids)[:-1])
+    assert re.search(r'"arguments": \{\s*"a"\s*:\s*-?\d', call)
 
 
 def test_a_client_has_no_options_of_the_compiler(pocket: Codec) -> None:
