@@ -8,6 +8,7 @@ from array import array
 from concurrent.futures import Executor
 
 import msgspec
+import structlog
 
 from semantic_actors.domain.errors import InvalidRequest, Overloaded
 from semantic_actors.domain.grammar import Grammar
@@ -19,6 +20,8 @@ from semantic_actors.sessions.misses import expect
 from semantic_actors.sessions.paths import Path, outline
 from semantic_actors.sessions.transcript import Transcript, digests
 from semantic_actors.text import Codec, PendingGrammar
+
+log = structlog.get_logger(__name__)
 
 
 class Reader:
@@ -60,16 +63,17 @@ class Reader:
 
 
 async def _compiled(asked: PendingGrammar, *, thinking: bool) -> Grammar | None:
-    """Wait for a grammar. One that takes too long is refused, or gone without where that will do.
+    """Wait for a grammar, if not for long. Where that will do, an answer goes without.
 
-    Raises a `Rejected`.
+    Raises a `Rejected`, or what broke the compiler.
     """
     coming = asyncio.wrap_future(asked.coming)
     done, _ = await asyncio.wait({coming}, timeout=GRAMMAR_DEADLINE_S)
+    if asked.field is None and (not done or coming.exception() is not None):
+        log.warning("answer_not_guided", reason="failed" if done else "late")
+        return None
     if done:
         return asked.taken(coming.result(), thinking=thinking)
-    if asked.field is None:
-        return None
     if asked.coming.running():
         msg = f"{asked.field}: it was not compiled within {GRAMMAR_DEADLINE_S:.0f} s"
         raise InvalidRequest(msg, field=asked.field)

@@ -1,5 +1,7 @@
 """A thread of one's own does its work in order, and never holds up an exit."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -47,3 +49,54 @@ def test_what_is_queued_can_be_called_off() -> None:
 
     assert first.result()
     assert second.cancelled()
+
+
+class Panic(BaseException):
+    """What native code raises."""
+
+
+def test_a_panic_is_told_as_an_error() -> None:
+    """An event loop that gets anything else leaves whoever waits without an answer."""
+
+    def panic() -> None:
+        message = "index out of bounds"
+        raise Panic(message)
+
+    with OwnThread("own") as thread:
+        broken, sound = thread.submit(panic), thread.submit(lambda: 7)
+
+        with pytest.raises(RuntimeError, match="Panic: index out of bounds"):
+            broken.result()
+        assert sound.result() == 7
+
+
+EXIT = """
+import threading, time
+from semantic_actors.actors import OwnThread, own_thread
+own_thread.EXIT_S = {patience}
+began = threading.Event()
+def work():
+    began.set()
+    time.sleep({work})
+    print("done", flush=True)
+thread = OwnThread("own")
+thread.submit(work)
+thread.submit(print, "begun")
+began.wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("patience", "work", "printed"), [(30, 0.2, "done\n"), (0.2, 60, "")], ids=["short", "long"]
+)
+def test_an_exit_waits_for_the_job_in_hand_but_not_for_long(
+    patience: float, work: float, printed: str
+) -> None:
+    """Native code that is left behind may crash; a job that never ends holds up nobody."""
+    script = EXIT.format(patience=patience, work=work)
+
+    ended = subprocess.run(  # noqa: S603 (our own)
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
+    )
+
+    assert ended.stdout == printed

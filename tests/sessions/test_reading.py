@@ -71,6 +71,19 @@ async def test_an_answer_that_can_do_without_goes_without() -> None:
 
 
 @simulated
+@pytest.mark.parametrize("field", [FIELD, None])
+async def test_a_compiler_that_breaks_breaks_what_cannot_do_without(field: str | None) -> None:
+    """It is told as the failure it is; calls that may come are not worth one."""
+    codec = Wanting(field)
+    codec.asked.coming.set_exception(RuntimeError("panicked"))
+    if field is None:
+        assert await _read(codec) is None
+    else:
+        with pytest.raises(RuntimeError, match="panicked"):
+            await _read(codec)
+
+
+@simulated
 async def test_who_leaves_takes_no_grammar_from_others() -> None:
     """The one that is being compiled may be waited for by somebody else."""
     codec = Wanting(FIELD)
