@@ -85,9 +85,10 @@ class GrammarCompiler:
         self._notation = notation
         self._thoughts = thoughts
         self._tokenizer: LLTokenizer | None
-        backend: Any = _Backend(spelled, sorted(vocabulary.controls), ends)
+        known = sorted(end for end in ends if end < size)  # a model may name more than it has
+        backend: Any = _Backend(spelled, sorted(vocabulary.controls), known)
         try:
-            self._tokenizer = LLTokenizer(backend, eos_token=sorted(ends))
+            self._tokenizer = LLTokenizer(backend, eos_token=known)
         except (TypeError, ValueError) as error:
             _log.warning("answers_not_guided", reason=str(error))
             self._tokenizer = None
@@ -255,10 +256,10 @@ class _Backend:
     is_tokenizer_wrapper = True
     bos_token_id = None
 
-    def __init__(self, spelled: list[bytes], special: list[int], ends: frozenset[int]) -> None:
+    def __init__(self, spelled: list[bytes], special: list[int], ends: list[int]) -> None:
         self.tokens = spelled
         self.special_token_ids = special
-        self.eos_token_id = min(ends, default=None)
+        self.eos_token_id = ends[0] if ends else None
 
     def __call__(self, text: str) -> NoReturn:
         raise NotImplementedError(text)

@@ -132,6 +132,22 @@ def test_every_kind_of_tokenizer_can_be_held_to_a_schema(
     assert schemas.holds(json.loads(said(found)), schemas.schema(seed))
 
 
+def test_an_answer_ends_with_any_of_the_ends_that_there_are(speak: Speak) -> None:
+    """A model may have several, and name one that its tokenizer has not."""
+    folder = speak(CHATML)
+    config = {"model_type": "llama", "eos_token_id": [5, 6, 7, 99_999]}
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    codec = Codec.load(folder)
+    way = grammar(codec, generation(FLAG))
+    assert way is not None
+
+    answer = drawn(way, 1, codec.eos_ids)
+
+    assert codec.eos_ids > {5, 6, 7, 99_999}
+    ends = allowed(way.begin(tuple(answer[:-1])).mask() or b"")
+    assert {*ends} == codec.eos_ids - {99_999}
+
+
 def test_blanks_cannot_go_on_for_ever(pocket: Codec) -> None:
     """Who draws white space wherever it may comes to an end of it."""
     way = grammar(pocket, generation(FLAG))

@@ -1,5 +1,7 @@
 """Grammars are compiled once, one at a time, and kept within bounds."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
@@ -207,3 +209,29 @@ def test_who_begins_inside_a_thought_begins_at_another_step() -> None:
     inside = asked.taken(FREE, thinking=True)
     assert inside is not None
     assert inside.first == FREE.thinking
+
+
+EXIT = """
+import json
+from semantic_actors.domain.request import ChatPrompt, Generation, JsonOutput
+from semantic_actors.engine import pocket_path
+from semantic_actors.text import Codec
+codec = Codec.load(pocket_path())
+last = None
+for number in range(20):
+    names = [f"p{number} {i}" for i in range(400)]
+    schema = {"type": "object", "properties": {name: {"enum": names} for name in names[:20]}}
+    output = JsonOutput(json.dumps({**schema, "required": names[:20]}), "schema")
+    asked = codec.grammar(Generation(ChatPrompt(()), output=output))
+    last = last or asked
+last.coming.result()
+"""
+
+
+def test_an_exit_amid_compiling_is_an_exit() -> None:
+    """The compiler is native code that comes back to the interpreter; it must still be there."""
+    command = [sys.executable, "-c", EXIT]
+
+    ended = subprocess.run(command, capture_output=True, timeout=60, check=False)  # noqa: S603 (our own)
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
