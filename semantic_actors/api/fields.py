@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from semantic_actors.api.decode import check_depth
+from semantic_actors.api.decode import built, check_depth, check_values
 from semantic_actors.api.refusals import FieldRefused
 from semantic_actors.domain import limits
 from semantic_actors.domain.request import Sampling
@@ -85,8 +85,10 @@ def sampling(
 
 def check_object(text: str, field: str) -> None:
     """Refuse `text` unless it is the JSON of an object, and not a bottomless one."""
+    content = text.encode(errors="replace")
+    check_values(content, field)
     try:
-        value = msgspec.json.decode(text, type=JsonObject)
+        value = built(content, JsonObject)
     except (msgspec.DecodeError, RecursionError) as error:
         raise FieldRefused(field, "the JSON text of an object", text) from error
     check_depth(value, field)

@@ -5,7 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from semantic_actors.api.answer import Answering
-from semantic_actors.api.body import read_body
+from semantic_actors.api.body import Bodies
 from semantic_actors.api.bounds import Bounds
 from semantic_actors.api.decode import decode
 from semantic_actors.api.identity import identify
@@ -18,6 +18,7 @@ from semantic_actors.api.responses_output import Output
 from semantic_actors.api.responses_page import page
 from semantic_actors.api.responses_reply import ResponseReply
 from semantic_actors.api.responses_wire import (
+    Offer,
     PromptRequest,
     ResponsesRequest,
     chat_prompt,
@@ -29,7 +30,6 @@ from semantic_actors.api.wire import document
 from semantic_actors.domain.errors import InvalidRequest
 from semantic_actors.domain.stream import Failed, Finished
 from semantic_actors.sessions.desk import Desk, Identity
-from semantic_actors.sessions.responses import Responses
 
 _CODEX_HINTS: Final = ("thread-id", "session-id")
 """Headers that name the agent where the body does not."""
@@ -38,21 +38,27 @@ _CODEX_HINTS: Final = ("thread-id", "session-id")
 class ResponsesEndpoints:
     """Responses of one desk."""
 
-    def __init__(self, desk: Desk, bounds: Bounds, responses: Responses) -> None:
+    def __init__(self, desk: Desk, bounds: Bounds, bodies: Bodies, history: History) -> None:
         self._desk = desk
-        self._bounds = bounds
+        self._bodies = bodies
         self._answering = Answering(desk, bounds)
-        self._history = History(responses, bounds.attachments)
+        self._history = history
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Answer a conversation, of which all but the end may be kept here."""
-        content = await read_body(request, self._bounds)
-        body, echo = decode(content, ResponsesRequest), decode(content, Echo)
+
+        def understand(content: bytes) -> tuple[ResponsesRequest, Echo, Offer, int]:
+            body = decode(content, ResponsesRequest)
+            return body, decode(content, Echo), offered(body), len(content)
+
+        body, echo, offer, size_bytes = await self._bodies.read(request, understand)
         served = self._served(body)
-        offer = offered(body)
         principal = request[VISIT].principal
-        conversation = await self._history.conversation(principal, body)
-        asked = generation(body, chat_prompt(body, conversation.items, offer), offer)
+        conversation = await self._history.conversation(principal, body, size_bytes)
+        asked = await self._bodies.beside(
+            conversation.size_bytes,
+            lambda: generation(body, chat_prompt(body, conversation.items, offer), offer),
+        )
         sealed = envelope("resp_", served, request[VISIT])
         reply = ResponseReply(Head(sealed, echo), Output(sealed.id, offer.names))
         turn = await self._desk.begin(_identity(request, body, conversation), asked)
@@ -60,9 +66,7 @@ class ResponsesEndpoints:
         async def keep(finished: Finished) -> None:
             reply.end(finished)
             if body.store is not False:
-                await self._history.keep(
-                    principal, turn.session, conversation.items, reply.response
-                )
+                await self._history.keep(principal, turn.session, conversation, reply.response)
 
         try:
             told = KeptTurn(turn, keep)
@@ -91,10 +95,17 @@ class ResponsesEndpoints:
 
     async def count(self, request: web.Request) -> web.StreamResponse:
         """Count the tokens of a conversation without answering it."""
-        body = decode(await read_body(request, self._bounds), PromptRequest)
+
+        def understand(content: bytes) -> tuple[PromptRequest, Offer, int]:
+            body = decode(content, PromptRequest)
+            return body, offered(body), len(content)
+
+        body, offer, size_bytes = await self._bodies.read(request, understand)
         self._served(body)
-        conversation = await self._history.conversation(request[VISIT].principal, body)
-        prompt = chat_prompt(body, conversation.items, offered(body))
+        conversation = await self._history.conversation(request[VISIT].principal, body, size_bytes)
+        prompt = await self._bodies.beside(
+            conversation.size_bytes, lambda: chat_prompt(body, conversation.items, offer)
+        )
         tokens = await self._desk.count_tokens(prompt)
         return document({"object": "response.input_tokens", "input_tokens": tokens})
 

@@ -8,9 +8,8 @@ the one that was answered.
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-import msgspec
-
 from semantic_actors.api.fields import JsonObject
+from semantic_actors.api.refusals import as_json
 from semantic_actors.domain.request import ChatMessage, ToolCall
 
 _CALLS = frozenset({"function_call", "custom_tool_call", "local_shell_call"})
@@ -67,9 +66,9 @@ def _name_and_arguments(item: JsonObject) -> tuple[str, str]:
         case "function_call":
             return tool_name(item.get("namespace"), item["name"]), item["arguments"]
         case "custom_tool_call":
-            return item["name"], _as_json({"input": item["input"]})
+            return item["name"], as_json({"input": item["input"]})
         case _:
-            return "local_shell", _as_json(item["action"])
+            return "local_shell", as_json(item["action"])
 
 
 def _of(items: Iterable[JsonObject], kind: str) -> Iterator[JsonObject]:
@@ -78,7 +77,3 @@ def _of(items: Iterable[JsonObject], kind: str) -> Iterator[JsonObject]:
 
 def _joined(parts: Iterable[JsonObject], separator: str) -> str:
     return separator.join(part["text"] for part in parts)
-
-
-def _as_json(value: object) -> str:
-    return msgspec.json.encode(value).decode()

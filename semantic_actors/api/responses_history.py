@@ -10,7 +10,9 @@ from typing import Final
 
 import msgspec
 
+from semantic_actors.api.body import Bodies
 from semantic_actors.api.choices import Choice
+from semantic_actors.api.decode import built
 from semantic_actors.api.fields import Attachments, JsonObject
 from semantic_actors.api.refusals import (
     FieldRefused,
@@ -55,22 +57,27 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Conversation(msgspec.Struct, frozen=True):
-    """What a request goes on from and adds, settled; `session` gave the answer before, if any."""
+    """What a request goes on from and adds, settled; `session` gave the answer before, if any.
+
+    `size_bytes` are those of the JSON that it was made of.
+    """
 
     items: list[JsonObject]
+    size_bytes: int
     session: SessionId | None = None
 
 
 class History:
     """The kept responses of all principals."""
 
-    def __init__(self, responses: Responses, attachments: Attachments) -> None:
+    def __init__(self, responses: Responses, bodies: Bodies, attachments: Attachments) -> None:
         self._responses = responses
+        self._bodies = bodies
         self._attachments = attachments
 
     async def show(self, principal: Principal, response: str) -> Record:
         """Return a kept response. Raises NoSuchResponse, or Unavailable."""
-        found = await self._find(principal, response)
+        found, _ = await self._find(principal, response)
         if found is None:
             raise NoSuchResponse(response)
         return found
@@ -81,37 +88,45 @@ class History:
         if not known or not await self._responses.drop(principal, response):
             raise NoSuchResponse(response)
 
-    async def conversation(self, principal: Principal, body: PromptRequest) -> Conversation:
-        """Put together what a request is about. Raises a `Rejected`."""
+    async def conversation(
+        self, principal: Principal, body: PromptRequest, size_bytes: int
+    ) -> Conversation:
+        """Put together what a request of so many bytes is about. Raises a `Rejected`."""
         added = new_items(body)
-        before = Conversation([])
+        before = Conversation([], size_bytes)
         if body.previous_response_id is not None:
-            found = await self._find(principal, body.previous_response_id)
+            found, found_bytes = await self._find(principal, body.previous_response_id)
             if found is None:
                 raise PreviousResponseNotFound(body.previous_response_id)
-            before = Conversation(found.conversation, SessionId(found.session))
+            session = SessionId(found.session)
+            before = Conversation(found.conversation, size_bytes + found_bytes, session)
         referenced = await self._referenced(principal, added, before.items)
-        items = [*before.items, *settled(added, referenced, self._attachments)]
+        items = await self._bodies.beside(
+            size_bytes, lambda: [*before.items, *settled(added, referenced, self._attachments)]
+        )
         return msgspec.structs.replace(before, items=items)
 
     async def keep(
         self,
         principal: Principal,
         session: SessionId,
-        items: list[JsonObject],
+        conversation: Conversation,
         response: JsonObject,
     ) -> None:
         """Keep a response with the items before its output."""
-        name = response["id"].removeprefix("resp_")
-        named = [_named(item, name, number) for number, item in enumerate(items)]
-        content = msgspec.json.encode(Record(session, named, response))
+        content = await self._bodies.beside(
+            conversation.size_bytes, lambda: _recorded(session, conversation.items, response)
+        )
         await self._responses.keep(principal, session, response["id"], content)
 
-    async def _find(self, principal: Principal, response: str) -> Record | None:
-        if not _RESPONSE.fullmatch(response):
-            return None
-        content = await self._responses.find(principal, response)
-        return None if content is None else msgspec.json.decode(content, type=Record)
+    async def _find(self, principal: Principal, response: str) -> tuple[Record | None, int]:
+        """Look for a response, and say how many bytes it takes."""
+        known = _RESPONSE.fullmatch(response) is not None
+        content = await self._responses.find(principal, response) if known else None
+        if content is None:
+            return None, 0
+        found = await self._bodies.beside(len(content), lambda: built(content, Record))
+        return found, len(content)
 
     async def _referenced(
         self, principal: Principal, added: list[Item], before: Iterable[JsonObject]
@@ -128,7 +143,7 @@ class History:
                 bound = f"references to items of at most {MAX_REFERENCED_RESPONSES} responses"
                 raise FieldRefused(field="input", expected=bound, got="more")
             place = _ITEM.fullmatch(item)
-            found = await self._find(principal, f"resp_{place[1]}") if place else None
+            found, _ = await self._find(principal, f"resp_{place[1]}" if place else "")
             known |= {one["id"]: one for one in found.conversation} if found else {}
             if item not in known:
                 raise NoSuchItem(item)
@@ -156,6 +171,12 @@ class KeptTurn(AsyncIterator[Choice]):
             await self._keep(event)
         self._told = True
         return 0, self._finished
+
+
+def _recorded(session: SessionId, items: Iterable[JsonObject], response: JsonObject) -> bytes:
+    name = response["id"].removeprefix("resp_")
+    named = [_named(item, name, number) for number, item in enumerate(items)]
+    return msgspec.json.encode(Record(session, named, response))
 
 
 def _named(item: JsonObject, response: str, number: int) -> JsonObject:

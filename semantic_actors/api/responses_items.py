@@ -12,7 +12,7 @@ import msgspec
 
 from semantic_actors.api.decode import check_depth
 from semantic_actors.api.fields import Attachments, JsonObject, attachment, check_object
-from semantic_actors.api.refusals import FieldMissing, FieldRefused
+from semantic_actors.api.refusals import FieldMissing, FieldRefused, as_json
 
 
 class InputText(msgspec.Struct, tag_field="type", tag="input_text"):
@@ -171,7 +171,7 @@ def _settle(item: Item, field: str, policy: Attachments) -> JsonObject:
         case "local_shell_call":
             if not isinstance(item.action, dict):
                 raise FieldRefused(
-                    field=f"{field}.action", expected="an object", got=_quoted(item.action)
+                    field=f"{field}.action", expected="an object", got=as_json(item.action)
                 )
             check_depth(item.action, f"{field}.action")
             return _call(item, field) | {"action": item.action}
@@ -252,9 +252,5 @@ def _text(value: Any, field: str) -> str:
     if value is None:
         raise FieldMissing(field)
     if not isinstance(value, str):
-        raise FieldRefused(field, "a string", _quoted(value))
+        raise FieldRefused(field, "a string", as_json(value))
     return value
-
-
-def _quoted(value: Any) -> str:
-    return msgspec.json.encode(value).decode()

@@ -5,7 +5,7 @@ are told apart again. Tools of other types are hosted by OpenAI, and passed over
 for one request: they are no part of what is kept.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,7 +14,7 @@ from msgspec import Meta
 from semantic_actors.api import fields
 from semantic_actors.api.decode import check_depth
 from semantic_actors.api.fields import JsonObject, NonEmpty
-from semantic_actors.api.refusals import FieldMissing, FieldRefused, Unsupported
+from semantic_actors.api.refusals import FieldMissing, FieldRefused, Unsupported, as_json
 from semantic_actors.api.responses_conversation import messages, tool_name
 from semantic_actors.api.responses_items import Item
 from semantic_actors.domain import limits
@@ -147,7 +147,7 @@ def new_items(body: PromptRequest) -> list[Item]:
     """Return what the request adds to the conversation. Raises `InvalidRequest`."""
     for field in ("conversation", "prompt"):
         if (value := getattr(body, field)) is not None:
-            raise Unsupported(field, _as_json(value), "previous_response_id")
+            raise Unsupported(field, as_json(value), "previous_response_id")
     if isinstance(body.input, str):
         return [Item(role="user", content=body.input)]
     if body.input is None and body.previous_response_id is None:
@@ -272,7 +272,7 @@ def _output(text: TextSettings | None) -> JsonOutput | None:
             return JsonOutput('{"type":"object"}', "text.format")
         case SchemaFormat(schema=schema):
             check_depth(schema, "text.format.schema")
-            return JsonOutput(_as_json(schema), "text.format.schema")
+            return JsonOutput(as_json(schema), "text.format.schema")
         case _:
             return None
 
@@ -281,12 +281,3 @@ def _thinking(reasoning: Reasoning | None) -> bool | None:
     if reasoning is None or reasoning.effort is None:
         return None
     return reasoning.effort != "none"
-
-
-def _as_json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def item_ids(items: Iterable[Item]) -> list[str]:
-    """List what is referred to, in the order of the references."""
-    return [item.id for item in items if item.kind == "item_reference" and item.id is not None]

@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from semantic_actors.api.access import Access
+from semantic_actors.api.body import Bodies
 from semantic_actors.api.border import Border
 from semantic_actors.api.bounds import Bounds
 from semantic_actors.api.generating import GeneratingEndpoints
@@ -19,6 +20,7 @@ from semantic_actors.api.health import HealthEndpoints
 from semantic_actors.api.metrics import HttpMetrics
 from semantic_actors.api.models import ModelEndpoints
 from semantic_actors.api.responses import ResponsesEndpoints
+from semantic_actors.api.responses_history import History
 from semantic_actors.sessions.desk import Desk
 from semantic_actors.sessions.responses import Responses
 
@@ -109,13 +111,15 @@ class HttpServer:
         return server()
 
     def _application(self) -> web.Application:
-        border, metrics = self._border, self._metrics
-        generating = GeneratingEndpoints(self._desk, self._bounds)
-        responses = ResponsesEndpoints(self._desk, self._bounds, self._responses)
+        border, metrics, bodies = self._border, self._metrics, Bodies(self._bounds)
+        generating = GeneratingEndpoints(self._desk, self._bounds, bodies)
+        history = History(self._responses, bodies, self._bounds.attachments)
+        responses = ResponsesEndpoints(self._desk, self._bounds, bodies, history)
         models = ModelEndpoints(self._desk)
         health = HealthEndpoints(self._desk, metrics)
         app = web.Application(middlewares=[border.cross])
         app.on_response_prepare.append(border.stamp)
+        app.on_cleanup.append(bodies.close)
         app.add_routes(
             [
                 web.post("/v1/messages", generating.messages),

@@ -47,11 +47,18 @@ MAX_PAGE: Final = 1_000
 MAX_CHOICES: Final = 16
 """Answers to one request, `n` to each of its prompts; each waits and runs as a turn of its own."""
 
-MAX_PROMPT_TOKENS: Final = 2**20
-"""Token ids in a prompt that is given in ids; more than any context holds."""
+MAX_PROMPT_TOKENS: Final = 2**19
+"""Token ids in a prompt that is given in ids; some 30 ms to read, at a stretch."""
 
 MAX_SESSION_ID_CHARS: Final = 512
 """Length of a session id in a header or body."""
+
+MAX_JSON_CONTAINERS: Final = 100_000
+"""Arrays and objects in a body. Eight megabytes could be millions of empty ones, and to build them
+is one step that nothing interrupts, of 40 ms for so many."""
+
+MAX_JSON_VALUES: Final = 250_000
+"""Values in a body that follow another one, token ids aside; as long, written out again."""
 
 MAX_JSON_DEPTH: Final = 200
 """Nesting of a tool schema or of tool arguments; templates walk them recursively."""

@@ -51,7 +51,7 @@ ATTACHMENTS: dict[str, list[dict[str, Any]]] = {
     "audio": [{"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}],
     "file": [{"type": "file", "file": {"file_id": "../../etc/passwd"}}],
 }
-PROMPTS = "an array of 1 to 1048576 items"
+PROMPTS = "an array of 1 to 524288 items"
 
 
 def schema(**fields: Any) -> dict[str, Any]:
@@ -196,10 +196,10 @@ TEXT_ROWS: list[Row] = [
     ("prompt", [1, [1]], "only arrays of token ids, got ["),
     ("prompt[0]", [-1], "an integer >= 0 and <= 2147483647 or an array of 1 to"),
     ("prompt[0]", [2**31], "an integer >= 0 and <= 2147483647 or an array of 1 to"),
-    ("prompt[0]", [1.5], "or an array of 1 to 1048576 items, got 1.5"),
+    ("prompt[0]", [1.5], "or an array of 1 to 524288 items, got 1.5"),
     ("prompt[1]", ["a", ""], "a string of at least 1 characters or an integer"),
     ("prompt[0][1]", [[1, "a"]], 'an integer >= 0 and <= 2147483647, got "a"'),
-    ("prompt[1]", [[1], []], "or an array of 1 to 1048576 items, got []"),
+    ("prompt[1]", [[1], []], "or an array of 1 to 524288 items, got []"),
     ("suffix", "x", 'suffix: "x" is not supported, only "" or null'),
     ("best_of", 2, "best_of: 2 is not supported, only 1 or null"),
     ("best_of", 17, "an integer >= 1 and <= 16 or null, got 17"),

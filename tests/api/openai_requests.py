@@ -6,6 +6,7 @@ from typing import Any
 from semantic_actors.api import chat_wire, completion_wire
 from semantic_actors.api.decode import decode
 from semantic_actors.api.fields import Attachments
+from semantic_actors.domain import limits
 from semantic_actors.domain.request import (
     ChatPrompt,
     Generation,
@@ -36,7 +37,7 @@ def prompt(**body: Any) -> ChatPrompt:
 def request(**body: Any) -> completion_wire.CompletionRequest:
     """Read a text completion."""
     whole = json.dumps({"model": "any", "prompt": "Once"} | body).encode()
-    return decode(whole, completion_wire.CompletionRequest)
+    return decode(whole, completion_wire.CompletionRequest, token_ids=limits.MAX_PROMPT_TOKENS)
 
 
 def completion(**body: Any) -> Generation:
