@@ -3,6 +3,8 @@
 A message is a list of blocks; in a stream each is opened, filled and closed before the next.
 Thoughts are shown in full, also to a client that wants them left out: one that gets an empty
 thought does not send it back, and the prompt of its next turn would not be an append.
+
+An answer that is complete has a text or a call, if an empty text: clients look for one.
 """
 
 from collections.abc import Mapping
@@ -45,7 +47,10 @@ SIGNATURE: Final = "semantic-actors"
 
 
 class MessageReply:
-    """One message. `_index` is the block being written, `_open` its type, if one is open."""
+    """One message. `_index` is the block being written, `_open` its type, if one is open.
+
+    `_answered` is whether there was more than thoughts.
+    """
 
     keepalive: Final = frame({"type": "ping"}, "ping")
 
@@ -53,6 +58,7 @@ class MessageReply:
         self._envelope = envelope
         self._index = 0
         self._open: str | None = None
+        self._answered = False
 
     def encode(self, event: TurnEvent) -> bytes:
         """Encode the next event of a stream."""
@@ -60,7 +66,7 @@ class MessageReply:
             case Started(usage=usage):
                 return self._event("message_start", message=self._message([], usage))
             case Finished():
-                return self._close() + self._end(event)
+                return self._end(event)
             case Failed(error=error):
                 return last_frames(error, Dialect.ANTHROPIC, self._envelope.request_id)
             case _:
@@ -69,6 +75,8 @@ class MessageReply:
     def document(self, answer: Answer) -> dict[str, Any]:
         """Show a complete answer, without a call that its end cut off."""
         blocks = [block for part in answer.parts for block in _blocks(part)]
+        if _complete(answer.finished) and all(block["type"] == "thinking" for block in blocks):
+            blocks.append({"type": "text", "text": ""})
         return self._message(blocks, answer.finished.usage) | _stop(answer.finished)
 
     def _content(self, event: ContentEvent) -> bytes:
@@ -106,6 +114,7 @@ class MessageReply:
 
     def _start(self, block: dict[str, Any]) -> bytes:
         self._open = block["type"]
+        self._answered = self._answered or self._open != "thinking"
         return self._event("content_block_start", index=self._index, content_block=block)
 
     def _delta(self, delta: dict[str, Any]) -> bytes:
@@ -122,8 +131,10 @@ class MessageReply:
         return last + stop
 
     def _end(self, finished: Finished) -> bytes:
+        left_out = _complete(finished) and not self._answered
+        text = self._go_on({"type": "text", "text": ""}) if left_out else b""
         delta = self._event("message_delta", delta=_stop(finished), usage=_usage(finished.usage))
-        return delta + self._event("message_stop")
+        return text + self._close() + delta + self._event("message_stop")
 
     def _event(self, name: str, **data: Any) -> bytes:
         return frame({"type": name, **data}, name)
@@ -138,6 +149,10 @@ def _usage(usage: Usage) -> dict[str, Any]:
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"thinking_tokens": usage.thinking_tokens},
     } | diagnostics(usage)
+
+
+def _complete(finished: Finished) -> bool:
+    return finished.reason in {"stop", "stop_sequence"}
 
 
 def _stop(finished: Finished) -> dict[str, str | None]:

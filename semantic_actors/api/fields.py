@@ -7,7 +7,7 @@ text, and joined like this the text that comes back is the text that was generat
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -81,6 +81,16 @@ def sampling(
         min_p=min_p or 0.0,
         seed=secrets.randbelow(limits.MAX_SEED + 1) if seed is None else seed,
     )
+
+
+def page_limit(query: Mapping[str, str], default: int, most: int) -> int:
+    """Return the `limit` of a query, as many as are to be listed. Raises `FieldRefused`."""
+    given = query.get("limit", str(default))
+    plain = given.isascii() and given.isdigit() and len(given) <= len(str(most))
+    if not plain or not 1 <= int(given) <= most:
+        field = "limit"
+        raise FieldRefused(field, f"an integer >= 1 and <= {most}", repr(given))
+    return int(given)
 
 
 def check_object(text: str, field: str) -> None:

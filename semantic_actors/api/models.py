@@ -7,20 +7,17 @@ as the real APIs name the model behind an alias: who reads an answer learns what
 
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 from aiohttp import web
-from msgspec import Meta
 
 from semantic_actors.api.errors import Dialect
-from semantic_actors.api.refusals import FieldRefused, NoSuchModel
+from semantic_actors.api.fields import page_limit
+from semantic_actors.api.refusals import NoSuchModel
 from semantic_actors.api.visit import VISIT
 from semantic_actors.api.wire import document
 from semantic_actors.domain import limits
 from semantic_actors.sessions.desk import Desk, ModelCard
-
-_Limit = Annotated[int, Meta(ge=1, le=limits.MAX_PAGE)]
 
 
 def called(model: ModelCard, asked: str) -> str:
@@ -41,7 +38,7 @@ class ModelEndpoints:
         model = self._desk.model
         if request[VISIT].dialect is Dialect.OPENAI:
             return document({"object": "list", "data": [_openai(model)]})
-        _check_limit(request.query.get("limit", "1"))
+        page_limit(request.query, 1, limits.MAX_PAGE)
         beyond = {request.query.get("after_id"), request.query.get("before_id")}
         listed = [] if model.name in beyond else [_anthropic(model)]
         ends = dict.fromkeys(("first_id", "last_id"), model.name if listed else None)
@@ -53,14 +50,6 @@ class ModelEndpoints:
         called(model, request.match_info["id"])
         openai = request[VISIT].dialect is Dialect.OPENAI
         return document(_openai(model) if openai else _anthropic(model))
-
-
-def _check_limit(limit: str) -> None:
-    try:
-        msgspec.convert(limit, _Limit, strict=False)
-    except msgspec.ValidationError:
-        field, expected = "limit", f"an integer >= 1 and <= {limits.MAX_PAGE}"
-        raise FieldRefused(field, expected, repr(limit)) from None
 
 
 def _openai(model: ModelCard) -> dict[str, Any]:

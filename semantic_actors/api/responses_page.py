@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from semantic_actors.api.fields import JsonObject
+from semantic_actors.api.fields import JsonObject, page_limit
 from semantic_actors.api.refusals import FieldRefused, NoSuchItem
 
 DEFAULT_ITEMS: Final = 20
@@ -14,7 +14,7 @@ MAX_ITEMS: Final = 100
 
 def page(items: list[JsonObject], query: Mapping[str, str]) -> JsonObject:
     """Return the page that `limit`, `order` and `after` ask for. Raises a `Rejected`."""
-    limit = _limit(query.get("limit"))
+    limit = page_limit(query, DEFAULT_ITEMS, MAX_ITEMS)
     order = query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise FieldRefused(field="order", expected="one of 'asc', 'desc'", got=order)
@@ -33,12 +33,3 @@ def page(items: list[JsonObject], query: Mapping[str, str]) -> JsonObject:
         "last_id": shown[-1]["id"] if shown else "",
         "has_more": len(listed) > limit,
     }
-
-
-def _limit(given: str | None) -> int:
-    if given is None:
-        return DEFAULT_ITEMS
-    limit = int(given) if given.isascii() and given.isdigit() and len(given) < len("1000") else 0
-    if not 1 <= limit <= MAX_ITEMS:
-        raise FieldRefused(field="limit", expected=f"an integer >= 1 and <= {MAX_ITEMS}", got=given)
-    return limit

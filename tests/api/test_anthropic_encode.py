@@ -120,7 +120,10 @@ SIGNED = {"type": "signature_delta", "signature": SIGNATURE}
 
 STREAMS = {
     "text": (GREETING, [*block(0, TEXT, text("Hel"), text("lo")), *end("end_turn")]),
-    "nothing": ((Started(ASKED), Finished("stop", ANSWERED)), end("end_turn")),
+    "nothing": (
+        (Started(ASKED), Finished("stop", ANSWERED)),
+        [*block(0, TEXT), *end("end_turn")],
+    ),
     "calls": (
         ERRAND,
         [
@@ -183,7 +186,7 @@ def test_stop_reasons(reason: FinishReason, name: str) -> None:
     stop = "END" if reason == "stop_sequence" else None
     finished = Finished(reason, ANSWERED, stop)
 
-    assert end(name, stop) == frames(stream(Started(ASKED), finished))[1:]
+    assert end(name, stop) == frames(stream(Started(ASKED), TextDelta("Hm"), finished))[-2:]
 
 
 @pytest.mark.parametrize(
@@ -216,6 +219,22 @@ def test_lines() -> None:
 def test_keepalive() -> None:
     """The keep-alive is this API's ping event."""
     assert MessageReply(ENVELOPE).keepalive == b'event: ping\ndata: {"type":"ping"}\n\n'
+
+
+@pytest.mark.parametrize("thoughts", [(), (ThinkingDelta("Hm."),)])
+@pytest.mark.parametrize(("reason", "texts"), [("stop", 1), ("length", 0)])
+def test_nothing_but_thoughts(
+    thoughts: tuple[ThinkingDelta, ...], reason: FinishReason, texts: int
+) -> None:
+    """A complete message has a text, if an empty one; one that was cut off need not."""
+    finished = Finished(reason, ANSWERED)
+    parts = tuple(Thought(thought.text) for thought in thoughts)
+    document = MessageReply(ENVELOPE).document(Answer(parts, finished))
+    told = frames(stream(Started(ASKED), *thoughts, finished))
+    starts = [event["content_block"] for name, event in told if name == "content_block_start"]
+
+    assert [block["type"] for block in document["content"]] == [block["type"] for block in starts]
+    assert [block == TEXT for block in starts] == [False] * len(thoughts) + [True] * texts
 
 
 def test_document() -> None:

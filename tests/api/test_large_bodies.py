@@ -3,13 +3,17 @@
 import asyncio
 import io
 import json
+import threading
 import time
 from collections.abc import Awaitable
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from semantic_actors.api import Bounds
+from semantic_actors.api.body import Bodies
 from semantic_actors.api.decode import check_values, decode
 from semantic_actors.domain import limits
 from semantic_actors.domain.errors import InvalidRequest
@@ -143,3 +147,18 @@ def test_token_ids() -> None:
     decoded = decode(json.dumps(ids).encode(), list, token_ids=limits.MAX_PROMPT_TOKENS)
 
     assert decoded == ids
+
+
+@pytest.mark.asyncio
+async def test_beside_the_loop() -> None:
+    """What is large is understood on another thread, one at a time, and what is small at once."""
+    bodies = Bodies(Bounds())
+    try:
+        here = threading.get_ident()
+        threads = {await bodies.beside(2**20, threading.get_ident) for _ in range(3)}
+
+        assert len(threads) == 1
+        assert here not in threads
+        assert await bodies.beside(2**10, threading.get_ident) == here
+    finally:
+        await bodies.close(web.Application())
