@@ -201,9 +201,26 @@ BROKEN: tuple[tuple[int, bytes], ...] = (
     (400, b'{"model": "any", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     (400, b'{"messages":' * 100_000 + b"1" + b"}" * 100_000),
     (400, b'{"model": ' + b"9" * 5_000 + b"}"),
+    (400, b'{"x": [' + b"[]," * 2_500_000 + b"1]}"),
+    (400, b'{"x": [' + b"1," * 4_000_000 + b"1]}"),
+    (400, b'{"model": 7, "model": "any", "x": "\\u0000"}'),
     (413, b'{"model": "' + b"x" * 10 * 2**20 + b'"}'),
 )
 """Bodies that are no document, and their statuses; nesting also in a field that nobody reads."""
+
+IDS = (
+    "resp_",
+    "resp_" + "0" * 24,
+    "resp_" + "0" * 7_000,
+    "resp_..%2F..%2Fetc",
+    "resp_%2E%2E",
+    "resp_%00",
+    "resp_%FF%FE",
+    "resp_%D0%B0" + "0" * 23,
+    "..%2F..%2Fsecret",
+    "%2Fetc%2Fpasswd",
+)
+"""Responses that are not there, as they stand in a path."""
 
 HEADS: tuple[tuple[int, str, str], ...] = (
     (415, "Content-Type", "text/plain"),

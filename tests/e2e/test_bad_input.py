@@ -9,12 +9,14 @@ import contextlib
 import io
 import json
 from collections.abc import AsyncIterator, Iterator
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
 import anthropic
 import openai
 import pytest
+from yarl import URL
 
 from tests.e2e.bad_requests import (
     BODIES,
@@ -23,12 +25,14 @@ from tests.e2e.bad_requests import (
     CONVERSATIONS,
     COUNT_TOKENS,
     HEADS,
+    IDS,
     INPUT_TOKENS,
     ITEMS,
     LIMITS,
     MAX_TOKENS,
     MESSAGES,
     NUMBERS,
+    RESPONSES,
     WISHES,
     Bad,
 )
@@ -152,7 +156,8 @@ async def test_missing_fields(small: Daemon, alone: str) -> None:
     complaints = []
     async with _neighbour(small, alone) as http:
         for path, body in BODIES.items():
-            optional = {"input", "max_output_tokens"} | (set() if path == MESSAGES else {"max_tokens"})
+            optional = {"input", "max_output_tokens"}
+            optional |= set() if path == MESSAGES else {"max_tokens"}
             for field in set(body) - optional:
                 left = {name: value for name, value in body.items() if name != field}
                 answer = await _post(http, path, _encoded(left))
@@ -185,6 +190,47 @@ async def test_heads(small: Daemon, alone: str) -> None:
                     continue  # counting belongs to no session
                 answer = await _post(http, path, _encoded(body), **{name: value})
                 complaints.append(await _refusal(answer, status, name))
+
+    assert list(filter(None, complaints)) == []
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
+async def test_ids(small: Daemon, alone: str, method: str) -> None:
+    """An id in a path is looked for under that name and leads nowhere else."""
+    complaints = []
+    below = {"GET": ("", "/input_items"), "DELETE": ("",), "POST": ("/cancel",)}[method]
+    async with _neighbour(small, alone) as http:
+        for name in IDS:
+            for end in below:
+                path = URL(f"{small.url}/v1/responses/{name}{end}", encoded=True)
+                async with http.request(method, path) as answer:
+                    complaints.append(await _refusal(answer, 404, "no such"))
+
+    assert list(filter(None, complaints)) == []
+
+
+async def test_queries(small: Daemon, alone: str) -> None:
+    """A page of a list has bounds, which a refusal names."""
+    complaints: list[object] = []
+    async with _neighbour(small, alone) as http:
+        asked = {"input": "Hi.", "max_output_tokens": 1}
+        async with http.post(RESPONSES, json=asked) as answer:
+            items = f"{RESPONSES}/{(await answer.json())['id']}/input_items"
+        pages: tuple[tuple[str, int, dict[str, str]], ...] = (
+            (items, 100, {}),
+            ("/v1/models", 1000, {"anthropic-version": "2023-06-01"}),
+        )
+        for path, most, headers in pages:
+            for limit in ("0", "-1", str(most + 1), "9" * 5_000, "1.5", "x", "", "٣"):
+                async with http.get(path, params={"limit": limit}, headers=headers) as answer:
+                    error = (await answer.json())["error"]
+                    told = f"limit: expected an integer >= 1 and <= {most}, got"
+                    if answer.status != HTTPStatus.BAD_REQUEST or told not in error["message"]:
+                        complaints.append((path, limit, answer.status, error))
+        async with http.get(items, params={"order": "up"}) as answer:
+            complaints.append(await _refusal(answer, 400, "order: expected one of 'asc', 'desc'"))
+        async with http.get(items, params={"after": "msg_x"}) as answer:
+            complaints.append(await _refusal(answer, 404, "msg_x"))
 
     assert list(filter(None, complaints)) == []
 
