@@ -14,7 +14,7 @@ from semantic_actors.api import Access, Bounds, check_place
 from semantic_actors.daemon.control import socket_places
 from semantic_actors.daemon.drain import drain
 from semantic_actors.daemon.keys import read_keys
-from semantic_actors.daemon.loop import LoopWatch
+from semantic_actors.daemon.loop import LoopWatch, settle
 from semantic_actors.daemon.memory import MemoryWatch, judge_budget, read_memory
 from semantic_actors.daemon.port import refusal
 from semantic_actors.daemon.settings import Settings, model_name, size_bytes
@@ -191,6 +191,7 @@ async def _live(
         house = _house(
             settings, engine, codec, text_thread, access=access, around=around, state=state
         )
+        settle()
         running = asyncio.ensure_future(house.root.run())
         told = asyncio.ensure_future(signals.drain.wait())
         await asyncio.wait((running, told), return_when=asyncio.FIRST_COMPLETED)

@@ -1,8 +1,9 @@
 """Laws of the loop watch."""
 
 import asyncio
+import gc
 
-from semantic_actors.daemon.loop import RESTING_S, WORKING_S, LoopWatch
+from semantic_actors.daemon.loop import RESTING_S, WORKING_S, LoopWatch, settle
 from semantic_actors.sessions import Surroundings
 from tests import sim
 
@@ -70,3 +71,17 @@ def test_what_others_tell_is_told_as_well() -> None:
 
     assert around.warnings == ("memory is low",)
     assert around.counters == {"memory_own_bytes": 7, "loop_gap_seconds_max": 0}
+
+
+def test_what_is_loaded_is_not_looked_at_again() -> None:
+    """What was there is out of the collector's sight, what comes later is not."""
+    before = [object()]
+    try:
+        settle()
+        after = [object()]
+        seen = {id(known) for known in gc.get_objects()}
+    finally:
+        gc.unfreeze()
+
+    assert id(before) not in seen
+    assert id(after) in seen
