@@ -9,6 +9,7 @@ from mlx_lm import tokenizer_utils
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tokenizers import Tokenizer
 
+from semantic_actors.engine import pocket_path
 from semantic_actors.text import Codec
 from tests.text import zoo
 
@@ -60,3 +61,9 @@ def codec(folder: Callable[[str], Path]) -> Callable[[str], Codec]:
 def hf(folder: Callable[[str], Path]) -> Callable[[str], TokenizerWrapper]:
     """Return a function that gives the tokenizer of a family as mlx-lm and transformers have it."""
     return cache(lambda name: tokenizer_utils.load(folder(name)))
+
+
+@pytest.fixture(scope="session")
+def pocket() -> Codec:
+    """Return the codec of the bundled model."""
+    return Codec.load(pocket_path())

@@ -5,7 +5,6 @@ import pytest
 from semantic_actors.domain.grammar import GrammarFailed
 from semantic_actors.domain.ids import TokenIds
 from semantic_actors.domain.request import ToolChoice, ToolSpec
-from semantic_actors.engine import pocket_path
 from semantic_actors.text import Codec
 from semantic_actors.text.grammar_compiler import GrammarCompiler
 from semantic_actors.text.grammar_guide import PhasedGrammar, TokenBytes
@@ -19,12 +18,6 @@ ACROSS = '":'
 
 MARK = '@@"'
 TOOLS = (ToolSpec("look", None, {"type": "object"}),)
-
-
-@pytest.fixture(scope="module")
-def pocket() -> Codec:
-    """Return the codec of the bundled model."""
-    return Codec.load(pocket_path())
 
 
 def _way(codec: Codec, opening: str, choice: ToolChoice = ToolChoice()) -> PhasedGrammar:  # noqa: B008
