@@ -1,6 +1,7 @@
 """Bodies that are large, or small and many values: they cost their sender time, and nobody else."""
 
 import asyncio
+import gc
 import io
 import json
 import threading
@@ -14,7 +15,7 @@ from aiohttp import web
 
 from semantic_actors.api import Bounds
 from semantic_actors.api.body import Bodies
-from semantic_actors.api.decode import check_values, decode
+from semantic_actors.api.decode import built, check_values, decode
 from semantic_actors.domain import limits
 from semantic_actors.domain.errors import InvalidRequest
 from tests.api.fakes import ANSWERING, BODIES, HI, FakeDesk
@@ -162,3 +163,13 @@ async def test_beside_the_loop() -> None:
         assert await bodies.beside(2**10, threading.get_ident) == here
     finally:
         await bodies.close(web.Application())
+
+
+def test_the_search_for_garbage_goes_on_after_two_at_once() -> None:
+    """Who begins while another has it off, and ends later, has it on again."""
+    gc.disable()
+    try:
+        built(b"[]", list)
+        assert gc.isenabled()
+    finally:
+        gc.enable()
